@@ -1,0 +1,339 @@
+"""``BacalhauDAG``: one run of one graph of Bacalhau jobs."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+from pydantic.config import JsonDict
+
+from controller.api.job import Job
+from controller.api.types import (
+    MAX_NODES,
+    AbsolutePath,
+    AnyValue,
+    Arguments,
+    Description,
+    Identifier,
+    Message,
+    Model,
+    Name,
+    ResourceName,
+    Timestamp,
+)
+
+Expression = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[^/].*$", max_length=1024)]
+
+ATOMIC_LIST: JsonDict = {"x-kubernetes-list-type": "atomic"}
+ATOMIC_MAP: JsonDict = {"x-kubernetes-map-type": "atomic"}
+BY_NAME: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+BY_TYPE: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+
+
+class ParameterType(StrEnum):
+    """The JSON type that a parameter's value must have."""
+
+    STRING = "string"
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    ARRAY = "array"
+    OBJECT = "object"
+
+
+class Parameter(Model):
+    """A value that the DAG or a job template takes from outside."""
+
+    name: Identifier = Field(description="Name of the parameter, as expressions use it.")
+    description: Description | None = Field(None, description="What the parameter is for.")
+    type: ParameterType = Field(ParameterType.STRING, description="JSON type of the value. Default: string.")
+    default: AnyValue = Field(None, description="Value when none is given. Without it a value is required.")
+
+    @property
+    def has_default(self) -> bool:
+        """Tell a default of null from no default at all."""
+        return "default" in self.model_fields_set
+
+
+class JobTemplate(Model):
+    """A job under a name, for several nodes to share."""
+
+    name: Name = Field(description="Name by which nodes refer to the template.")
+    description: Description | None = Field(None, description="What the template does.")
+    parameters: Annotated[list[Parameter], Field(max_length=200)] = Field(
+        [],
+        description="Values the template takes; expressions read them as inputs.<name>.",
+        json_schema_extra=BY_NAME,
+    )
+    job: Job = Field(
+        description="The Bacalhau job. Expressions (${{ … }}) are evaluated for each node.",
+        json_schema_extra=ATOMIC_MAP,
+    )
+
+
+class Input(Model):
+    """The result of another node, mounted before the job starts. An input is an edge of the graph."""
+
+    from_: Name = Field(alias="from", description="Node whose published result is mounted.")
+    output: RelativePath | None = Field(
+        None,
+        description="Part of the result to mount, most often the name of a ResultPath. Default: the whole result, "
+        "which holds stdout, stderr, exitCode and one directory for each ResultPath. Needs a result in S3 (plain), "
+        "or on IPFS with spec.ipfs.apiURL set on the connection.",
+    )
+    target: AbsolutePath | None = Field(
+        None, description="Path at which the job sees the data. Default: /inputs/<from>."
+    )
+
+
+class Node(Model):
+    """A node of the graph: one Bacalhau job, given inline or by a template."""
+
+    name: Name = Field(description="Name of the node, unique in the DAG.")
+    description: Description | None = Field(None, description="What the node does.")
+    job: Job | None = Field(
+        None,
+        description="The node's Bacalhau job, spelled as `bacalhau job run` takes it. Either this or template.",
+        json_schema_extra=ATOMIC_MAP,
+    )
+    template: Name | None = Field(None, description="Name of the job template to use. Either this or job.")
+    arguments: Arguments = Field(
+        {},
+        description="Values for the template's parameters; they may contain expressions.",
+        json_schema_extra=ATOMIC_MAP,
+    )
+    inputs: Annotated[list[Input], Field(max_length=MAX_NODES)] = Field(
+        [],
+        description="Results of other nodes that the job reads. Each is also a dependency.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    dependencies: Annotated[list[Name], Field(max_length=MAX_NODES)] = Field(
+        [],
+        description="Nodes that must succeed before this one starts, beyond those named by inputs and expressions.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+
+
+class Output(Model):
+    """A result of the whole DAG."""
+
+    name: Name = Field(description="Name under which the result appears in status.outputs.")
+    from_: Name = Field(alias="from", description="Node whose published result this is.")
+    output: RelativePath | None = Field(
+        None, description="Part of the result, such as the name of a ResultPath. Default: the whole result."
+    )
+
+
+class ConnectionRef(Model):
+    """Names a BacalhauConnection in the DAG's namespace."""
+
+    name: ResourceName = Field(description="Name of the BacalhauConnection.")
+
+
+class FailurePolicy(StrEnum):
+    """What a failed node means for the nodes that do not depend on it."""
+
+    FAIL_FAST = "FailFast"
+    FAIL_FAST_CANCEL = "FailFastCancel"
+    RUN_ALL = "RunAll"
+
+
+DEFAULT_CONNECTION = ConnectionRef(name="default")
+
+
+class DAGSpec(Model):
+    """The graph, its parameters and how it runs."""
+
+    description: Description | None = Field(None, description="What the DAG does.")
+    connection_ref: ConnectionRef = Field(
+        DEFAULT_CONNECTION,
+        description='Where the jobs run. Default: the BacalhauConnection named "default" in the namespace of the DAG.',
+    )
+    parameters: Annotated[list[Parameter], Field(max_length=200)] = Field(
+        [],
+        description="Values the DAG takes; expressions read them as params.<name>.",
+        json_schema_extra=BY_NAME,
+    )
+    arguments: Arguments = Field({}, description="Values for the parameters.", json_schema_extra=ATOMIC_MAP)
+    job_templates: Annotated[list[JobTemplate], Field(max_length=500)] = Field(
+        [],
+        description="Jobs that several nodes share. They keep a large graph small.",
+        json_schema_extra=BY_NAME,
+    )
+    nodes: Annotated[list[Node], Field(min_length=1, max_length=MAX_NODES)] = Field(
+        description="The nodes of the graph. Immutable once the DAG has started.", json_schema_extra=BY_NAME
+    )
+    outputs: Annotated[list[Output], Field(max_length=200)] = Field(
+        [], description="Results of the whole DAG, reported in status.outputs.", json_schema_extra=BY_NAME
+    )
+    parallelism: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None, description="How many nodes may run at once. Default: no limit but the connection's."
+    )
+    failure_policy: FailurePolicy = Field(
+        FailurePolicy.FAIL_FAST,
+        description="What happens when a node does not succeed. FailFast (default): nothing new starts, running "
+        "nodes finish. FailFastCancel: running nodes are stopped too. RunAll: every node that does not depend on it "
+        "still runs.",
+    )
+    suspend: bool = Field(
+        False, description="While true nothing new starts; running jobs go on. May change at any time."
+    )
+
+
+class RunPhase(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    ERROR = "Error"
+    CANCELLED = "Cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether a run in this phase has ended for good."""
+        return self in (RunPhase.SUCCEEDED, RunPhase.FAILED, RunPhase.ERROR, RunPhase.CANCELLED)
+
+
+class NodePhase(StrEnum):
+    """Where a node stands. Failed: the job's program said no. Error: the platform could not run it."""
+
+    PENDING = "Pending"
+    SUBMITTED = "Submitted"
+    QUEUED = "Queued"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    ERROR = "Error"
+    CANCELLED = "Cancelled"
+    SKIPPED = "Skipped"
+    OMITTED = "Omitted"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether a node in this phase has ended for good."""
+        return self not in (NodePhase.PENDING, NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING)
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether a node in this phase may have a job in Bacalhau that has not ended."""
+        return self in (NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING)
+
+
+class Artifact(Model):
+    """Where a published result is."""
+
+    uri: Annotated[str, StringConstraints(max_length=4096)] = Field(
+        description="Address of the result: ipfs://…, s3://… or http://…"
+    )
+    cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        None, description="Content identifier of a result on IPFS."
+    )
+    endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        None, description="Endpoint of the S3 service, when it is not AWS."
+    )
+    region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="Region of the S3 bucket."
+    )
+
+
+class NodeStatus(Model):
+    """What became of a node."""
+
+    phase: NodePhase = Field(description="Where the node stands.")
+    attempt: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Number of the latest attempt, from 1."
+    )
+    job_id: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, alias="jobID", description="Bacalhau job of the latest attempt."
+    )
+    started_at: Timestamp | None = Field(
+        None, description="When Bacalhau accepted the job of the latest attempt."
+    )
+    finished_at: Timestamp | None = Field(None, description="When the job of the latest attempt ended.")
+    exit_code: int | None = Field(None, description="Exit code of the program.")
+    reason: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, description="Why the node is in this phase, in one word."
+    )
+    message: Message | None = Field(None, description="Why the node is in this phase, for people.")
+    outputs: Artifact | None = Field(None, description="Where the node's published result is.")
+
+
+class Condition(Model):
+    """A fact about the run, in the form that Kubernetes tools understand."""
+
+    type: Annotated[str, StringConstraints(max_length=64)] = Field(
+        description="Succeeded, Ready, Reconciling or Stalled."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: Annotated[str, StringConstraints(max_length=128)] = Field(description="Why, in one word.")
+    message: Message = Field(description="Why, for people.")
+    observed_generation: int | None = Field(None, description="Generation of the DAG that this was said of.")
+    last_transition_time: Timestamp = Field(description="When the status last changed.")
+
+
+class DAGStatus(Model):
+    """How the run goes. Written by the operator alone."""
+
+    observed_generation: int | None = Field(
+        None,
+        description="Generation of the DAG that this status is about; -1 before the operator saw it.",
+        json_schema_extra={"default": -1},
+    )
+    phase: RunPhase | None = Field(None, description="Where the run stands.")
+    progress: Annotated[str, StringConstraints(max_length=32)] | None = Field(
+        None, description="Nodes that ended well, of all nodes."
+    )
+    message: Message | None = Field(None, description="How the run goes, in one line.")
+    start_time: Timestamp | None = Field(None, description="When the run started.")
+    completion_time: Timestamp | None = Field(None, description="When the run ended.")
+    bacalhau_namespace: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        None, description="Bacalhau namespace of the run's jobs, as in `bacalhau job list --namespace`."
+    )
+    graph_hash: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="Fingerprint of the graph that the run started with."
+    )
+    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
+        [], description="Facts about the run, for kubectl wait and GitOps tools.", json_schema_extra=BY_TYPE
+    )
+    outputs: Annotated[dict[str, Artifact], Field(max_length=200)] = Field(
+        {}, description="Results of the whole DAG by name.", json_schema_extra=ATOMIC_MAP
+    )
+    nodes: Annotated[dict[str, NodeStatus], Field(max_length=MAX_NODES)] = Field(
+        {}, description="Nodes by name.", json_schema_extra=ATOMIC_MAP
+    )
+
+
+class Metadata(Model):
+    """The part of an object's metadata that the operator reads."""
+
+    model_config = Model.model_config | {"extra": "ignore"}
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    resource_version: str = ""
+    deletion_timestamp: str | None = None
+    finalizers: tuple[str, ...] = ()
+
+
+class BacalhauDAG(Model):
+    """A graph of Bacalhau jobs that runs once, from its roots to its outputs."""
+
+    api_version: str = Field(description="API version.")
+    kind: Literal["BacalhauDAG"] = Field(description="Kind of the resource.")
+    metadata: Metadata
+    spec: DAGSpec = Field(description="The graph, its parameters and how it runs.")
+    status: DAGStatus | None = Field(None, description="How the run goes. Written by the operator alone.")
+
+
+def parse_dag(body: dict[str, Any]) -> BacalhauDAG:
+    """Read an object as the API server stores it.
+
+    Raises:
+        pydantic.ValidationError: the object does not follow the schema.
+    """
+    return BacalhauDAG.model_validate(body)
