@@ -11,6 +11,7 @@ mostly) uses the Python names. Three peculiarities of the wire are undone here a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 
@@ -18,6 +19,9 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, m
 from typing_extensions import override
 
 __all__ = [
+    "META_PREFIX",
+    "META_SPEC_HASH",
+    "ComputeNode",
     "ComputeState",
     "Execution",
     "Job",
@@ -26,6 +30,12 @@ __all__ = [
     "RunOutput",
     "SpecConfig",
 ]
+
+META_PREFIX = "dag.bacalhau.org/"
+"""What the operator's own keys in a job's Meta begin with. The server drops keys under ``bacalhau.org/``."""
+
+META_SPEC_HASH = META_PREFIX + "spec-hash"
+"""The Meta key with the hash of the rendered job: what tells one's own job from another of the same name."""
 
 
 class JobState(StrEnum):
@@ -178,6 +188,38 @@ class Job(_Reported):
     meta: dict[str, str] = Field(default_factory=dict, alias="Meta")
     tasks: tuple[dict[str, Any], ...] = Field(default=(), alias="Tasks")
     executions: tuple[Execution, ...] | None = None
+
+
+def _capacity(resource: str) -> AliasPath:
+    return AliasPath("Info", "ComputeNodeInfo", "MaxCapacity", resource)
+
+
+def _since(value: object) -> object:
+    """An RFC 3339 time to unix seconds; Go's zero time, which means "never", to ``None``."""
+    if not isinstance(value, str):
+        return value
+    moment = datetime.fromisoformat(value).timestamp()
+    return moment if moment > 0 else None
+
+
+class ComputeNode(_Reported):
+    """A node of the cluster as the orchestrator sees it. CPU in cores, memory and disk in bytes."""
+
+    id: str = Field(default="", validation_alias=AliasPath("Info", "NodeID"))
+    type: str = Field(default="", validation_alias=AliasPath("Info", "NodeType"))
+    status: str = Field(default="", validation_alias=AliasPath("ConnectionState", "Status"))
+    connected_since: Annotated[float | None, BeforeValidator(_since)] = Field(
+        default=None, validation_alias=AliasPath("ConnectionState", "ConnectedSince")
+    )
+    cpu: float = Field(default=0.0, validation_alias=_capacity("CPU"))
+    memory: int = Field(default=0, validation_alias=_capacity("Memory"))
+    disk: int = Field(default=0, validation_alias=_capacity("Disk"))
+    gpu: int = Field(default=0, validation_alias=_capacity("GPU"))
+
+    @property
+    def is_connected_compute(self) -> bool:
+        """Whether jobs can be sent to this node now."""
+        return self.type == "Compute" and self.status == "CONNECTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
