@@ -1,0 +1,270 @@
+"""How a run looks in a terminal: a tree of nodes that advances, or plain lines where there is no terminal.
+
+The view is given DAG objects as the API server stores them, one after another, and knows nothing of where they
+come from. A graph is not a tree, so each node hangs below its immediate dominator: the nearest node that every
+path to it passes. A join thus stands beside the branches that it joins, with their names behind an arrow, and no
+node is shown twice.
+"""
+
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from itertools import pairwise
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from controller.api.dag import BacalhauDAG, DAGSpec, NodePhase, NodeStatus, RunPhase
+
+Clock = Callable[[], datetime]
+
+REFRESHES_PER_SECOND = 10
+PROGRESS_WIDTH = 30
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+STYLES: Mapping[str, tuple[str, str]] = {
+    "Pending": ("○", "dim"),
+    "Submitted": ("◌", "cyan"),
+    "Queued": ("◔", "cyan"),
+    "Running": ("●", "bold yellow"),
+    "Suspended": ("‖", "magenta"),
+    "Succeeded": ("✔", "green"),
+    "Failed": ("✘", "bold red"),
+    "Error": ("‼", "bold red"),
+    "Cancelled": ("■", "magenta"),
+    "Skipped": ("»", "dim"),
+    "Omitted": ("–", "dim"),
+}
+"""Symbol and style of each phase, of runs and of nodes."""
+
+PENDING = NodeStatus(phase=NodePhase.PENDING)
+
+
+def now() -> datetime:
+    """Tell the time, with its zone."""
+    return datetime.now(UTC)
+
+
+async def follow(
+    dags: AsyncIterable[BacalhauDAG], *, console: Console, clock: Clock = now
+) -> BacalhauDAG | None:
+    """Show a run until it ends or nothing more comes, and give the last object seen.
+
+    A terminal gets the tree; anything else one line for each change of a phase.
+    """
+    if console.is_terminal:
+        return await _follow_as_tree(dags, console=console, clock=clock)
+    return await _follow_as_lines(dags, console=console, clock=clock)
+
+
+async def _follow_as_tree(
+    dags: AsyncIterable[BacalhauDAG], *, console: Console, clock: Clock
+) -> BacalhauDAG | None:
+    last: BacalhauDAG | None = None
+
+    def view() -> RenderableType:
+        return render(last, at=clock()) if last else Text("Waiting for the DAG …", style="dim")
+
+    with Live(console=console, get_renderable=view, refresh_per_second=REFRESHES_PER_SECOND):
+        async for dag in dags:
+            last = dag
+            if has_ended(dag):
+                break
+    return last
+
+
+async def _follow_as_lines(
+    dags: AsyncIterable[BacalhauDAG], *, console: Console, clock: Clock
+) -> BacalhauDAG | None:
+    last: BacalhauDAG | None = None
+    async for dag in dags:
+        for line in changes(last, dag):
+            console.print(f"{clock():%H:%M:%S}  {line}", markup=False, highlight=False, soft_wrap=True)
+        last = dag
+        if has_ended(dag):
+            break
+    return last
+
+
+def has_ended(dag: BacalhauDAG) -> bool:
+    """Tell whether the run will not advance any more."""
+    return run_phase(dag).is_terminal
+
+
+def run_phase(dag: BacalhauDAG) -> RunPhase:
+    """Where the run stands; Pending before the operator saw it."""
+    return (dag.status and dag.status.phase) or RunPhase.PENDING
+
+
+def node_status(dag: BacalhauDAG, name: str) -> NodeStatus:
+    """What became of a node; Pending while the status does not name it."""
+    return dag.status.nodes.get(name, PENDING) if dag.status else PENDING
+
+
+def changes(before: BacalhauDAG | None, after: BacalhauDAG) -> Iterator[str]:
+    """Describe what changed its phase between two sightings of a run, nodes first."""
+    for node in after.spec.nodes:
+        old = node_status(before, node.name).phase if before else NodePhase.PENDING
+        status = node_status(after, node.name)
+        if status.phase is not old:
+            yield _line(node.name, status.phase, elapsed(status, None), _detail(status))
+    if before is None or run_phase(before) is not run_phase(after):
+        message = (after.status and after.status.message) or ""
+        yield _line(after.metadata.name, run_phase(after), None, message)
+
+
+def _line(name: str, phase: str, seconds: float | None, detail: str) -> str:
+    took = "" if seconds is None else duration(seconds)
+    return f"{STYLES[phase][0]} {name:<24} {phase:<10} {took:>6}  {detail}".rstrip()
+
+
+def _detail(status: NodeStatus) -> str:
+    """What is worth knowing of a node in one line: why it is not well, or else its result."""
+    if status.message and status.phase is not NodePhase.SUCCEEDED:
+        return status.message
+    return (status.outputs.cid or status.outputs.uri) if status.outputs else ""
+
+
+def render(dag: BacalhauDAG, *, at: datetime) -> RenderableType:
+    """Draw the run as it stood at a moment: a heading with its progress, then the tree of its nodes."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for row in rows(dag.spec):
+        status = node_status(dag, row.name)
+        took = elapsed(status, at)
+        table.add_row(
+            Text.assemble((row.guide, "dim"), row.name, (row.joins, "dim")),
+            _phase_text(status.phase, at),
+            "" if took is None else duration(took),
+            Text(_detail(status), style="dim" if status.phase is NodePhase.SUCCEEDED else "red"),
+        )
+    return Group(_heading(dag, at), table, *_message(dag))
+
+
+def _heading(dag: BacalhauDAG, at: datetime) -> RenderableType:
+    done = sum(node_status(dag, node.name).phase.is_terminal for node in dag.spec.nodes)
+    total = len(dag.spec.nodes)
+    started = dag.status and dag.status.start_time
+    ended = dag.status and dag.status.completion_time
+    heading = Table.grid(padding=(0, 2))
+    heading.add_row(
+        Text(dag.metadata.name, style="bold"),
+        _phase_text(run_phase(dag), at),
+        ProgressBar(total=total, completed=done, width=PROGRESS_WIDTH),
+        f"{done}/{total}",
+        duration(_between(started, ended, at) or 0.0),
+    )
+    return heading
+
+
+def _message(dag: BacalhauDAG) -> list[RenderableType]:
+    message = dag.status and dag.status.message
+    if not message or run_phase(dag) in (RunPhase.RUNNING, RunPhase.SUCCEEDED):
+        return []
+    return [Text(message, style=STYLES[run_phase(dag)][1])]
+
+
+def _phase_text(phase: str, at: datetime) -> Text:
+    symbol, style = STYLES[phase]
+    if phase == "Running":
+        symbol = SPINNER[int(at.timestamp() * REFRESHES_PER_SECOND) % len(SPINNER)]
+    return Text(f"{symbol} {phase}", style=style)
+
+
+def elapsed(status: NodeStatus, at: datetime | None) -> float | None:
+    """Seconds that a node has taken, or took: None before it started, or when it runs and no time is given."""
+    return _between(status.started_at, status.finished_at, at)
+
+
+def _between(start: str | None, end: str | None, at: datetime | None) -> float | None:
+    if not start:
+        return None
+    until = datetime.fromisoformat(end) if end else at
+    return max(0.0, (until - datetime.fromisoformat(start)).total_seconds()) if until else None
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time for people: 2.1s, 42s, 3m07s, 2h05m."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the tree: the guide lines left of the name, and the nodes it joins, if several."""
+
+    guide: str
+    name: str
+    joins: str
+
+
+def rows(spec: DAGSpec) -> list[Row]:
+    """Lay a graph out as a tree, parents before children and children in the order of the spec."""
+    edges = dependencies(spec)
+    parents = dominators(edges)
+    children: dict[str | None, list[str]] = {}
+    for node in spec.nodes:
+        children.setdefault(parents[node.name], []).append(node.name)
+    laid: list[Row] = []
+    waiting = _siblings("", children.get(None, []))
+    while waiting:
+        guide, below, name = waiting.pop()
+        laid.append(Row(guide, name, _joins(edges[name])))
+        waiting.extend(_siblings(below, children.get(name, [])))
+    return laid
+
+
+def _siblings(indent: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(guide, indent of what is below, name) of the children of one node, the last first: they are popped."""
+    return [
+        (indent + ("├─ " if i else "└─ "), indent + ("│  " if i else "   "), name)
+        for i, name in enumerate(reversed(names))
+    ]
+
+
+def _joins(edges: Sequence[str]) -> str:
+    return f"  ← {', '.join(edges)}" if len(edges) > 1 else ""
+
+
+def dependencies(spec: DAGSpec) -> dict[str, tuple[str, ...]]:
+    """Name the nodes that each node waits for: its inputs, then its other dependencies."""
+    return {
+        node.name: tuple(dict.fromkeys([*(source.from_ for source in node.inputs), *node.dependencies]))
+        for node in spec.nodes
+    }
+
+
+def dominators(edges: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
+    """Give each node's immediate dominator: the nearest node on every path to it, None for the start itself.
+
+    In an acyclic graph this is the lowest common ancestor, among dominators, of a node's dependencies.
+    """
+    parent: dict[str | None, str | None] = {}
+    depth: dict[str | None, int] = {None: 0}
+
+    def common(a: str | None, b: str | None) -> str | None:
+        while a != b:
+            if depth[a] < depth[b]:
+                a, b = b, a
+            a = parent[a]
+        return a
+
+    for name in TopologicalSorter(edges).static_order():
+        sources: list[str | None] = list(edges[name]) or [None]
+        for _, source in pairwise(sources):
+            sources[0] = common(sources[0], source)
+        parent[name] = sources[0]
+        depth[name] = depth[sources[0]] + 1
+    return {name: parent[name] for name in edges}
