@@ -1,0 +1,260 @@
+"""``${{ … }}``: CEL expressions inside the values of a job.
+
+Expressions are evaluated on the parsed tree: a string that is exactly one expression becomes the expression's value with its type;
+inside a longer string the value becomes text. Values are bound as variables and never pasted into expression text, so no value can
+become code.
+
+The runtime is Google's (``cel-expr-python``). It ends every evaluation by itself: it has a budget for iterations and for recursion,
+which the other two libraries for Python lack. What it does not bound is memory, hence the limits on length and on growing operations.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
+
+from controller.engine.problems import RenderError, shown
+
+MAX_LENGTH = 1024
+MAX_GROWING = 3
+VARIABLES = ("params", "inputs", "nodes", "dag")
+
+_ENVIRONMENT = cel.NewEnv(
+    variables=dict.fromkeys(VARIABLES, cel.Type.DYN),
+    extensions=[
+        ext_strings.ExtStrings(),
+        ext_math.ExtMath(),
+        ext_optional.ExtOptional(),
+        ext_encoders.ExtEncoders(),
+    ],
+)
+_STRING = r"""r?"(?:\\.|[^"\\])*"|r?'(?:\\.|[^'\\])*'"""
+_REFERENCE = re.compile(
+    rf"""(?P<skip>{_STRING})|(?<![\w.])(?P<root>{"|".join(VARIABLES)})\s*"""
+    rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*)|\[\s*\??\s*(?P<quoted>{_STRING})\s*\])"""
+)
+_GROWING = re.compile(rf"{_STRING}|\.\s*(?P<name>map|join|format)\s*\(")
+_REPLACE = re.compile(rf"{_STRING}|\.\s*(?P<name>replace)\s*\(")
+
+
+_VARIABLES_HINT = (
+    f"; the variables are {', '.join(VARIABLES[:-1])} and {VARIABLES[-1]}, "
+    'and a name with a hyphen is written as in nodes["a-b"]'
+)
+
+
+class ExpressionError(Exception):
+    """An expression that does not compile, or has no value for the variables given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression and the names it reads: pairs such as ``("nodes", "split")``."""
+
+    source: str
+    program: cel.Expression
+    references: frozenset[tuple[str, str]]
+
+    def evaluate(self, variables: Mapping[str, Any]) -> Any:
+        """Give the value as JSON data.
+
+        Raises:
+            ExpressionError: the expression has no value, for example because a key is missing.
+        """
+        result = self.program.eval(data=dict(variables))
+        if result.type() == cel.Type.ERROR:
+            raise ExpressionError(_reason(result.value()))
+        return _json(result.plain_value())
+
+
+@lru_cache(maxsize=4096)
+def compile_expression(source: str) -> Expression:
+    """Compile one CEL expression.
+
+    Raises:
+        ExpressionError: it is not CEL, names an unknown variable, or exceeds a limit.
+    """
+    if len(source) > MAX_LENGTH:
+        raise ExpressionError(f"it has {len(source)} characters; at most {MAX_LENGTH} are allowed")
+    if _count(_GROWING, source) > MAX_GROWING:
+        raise ExpressionError(f"it uses map, join and format more than {MAX_GROWING} times")
+    if _count(_REPLACE, source):
+        raise ExpressionError("replace() is not available, since it could exhaust memory")
+    try:
+        program = _ENVIRONMENT.compile(source)
+    except RuntimeError as error:
+        raise ExpressionError(_reason(str(error))) from None
+    return Expression(source, program, frozenset(_references(source)))
+
+
+def _count(pattern: re.Pattern[str], source: str) -> int:
+    return sum(1 for match in pattern.finditer(source) if match["name"])
+
+
+def _references(source: str) -> Iterator[tuple[str, str]]:
+    for match in _REFERENCE.finditer(source):
+        if match["name"]:
+            yield match["root"], match["name"]
+        elif match["quoted"]:
+            yield match["root"], match["quoted"].removeprefix("r")[1:-1]
+
+
+def _reason(error: str) -> str:
+    """Keep the first sentence of CEL's report, without its status code and its drawing of the source."""
+    first = error.split("\n", 1)[0].strip()
+    if "undeclared reference" in first:
+        first = first.replace(" (in container '')", "") + _VARIABLES_HINT
+    return re.sub(r"^(?:[A-Z_]+: )?(?:ERROR: <input>:\d+:(\d+): )?", lambda at: _column(at[1]), first)
+
+
+def _column(column: str | None) -> str:
+    return f"column {column}: " if column else ""
+
+
+def _json(value: Any) -> Any:
+    """Turn the types that CEL has beyond JSON's into text, and order the keys of maps, which CEL does not."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case dict():
+            return {str(key): _json(value[key]) for key in sorted(value, key=str)}
+        case list():
+            return [_json(item) for item in value]
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return f"{value.total_seconds():g}s"
+        case bytes() | bytearray():
+            return bytes(value).decode("utf-8", "replace")
+        case _:
+            raise ExpressionError(f"its value {shown(value)} has no form in JSON")
+
+
+def as_text(value: Any) -> str:
+    """Give the text of a value inside a longer string: strings as they are, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A string with expressions in it."""
+
+    field: str
+    parts: tuple[str | Expression, ...]
+
+    def render(self, variables: Mapping[str, Any]) -> Any:
+        if len(self.parts) == 1:
+            return self._value(self.parts[0], variables)
+        return "".join(as_text(self._value(part, variables)) for part in self.parts)
+
+    def _value(self, part: str | Expression, variables: Mapping[str, Any]) -> Any:
+        if isinstance(part, str):
+            return part
+        try:
+            return part.evaluate(variables)
+        except ExpressionError as error:
+            raise RenderError(
+                self.field, f"${{{{ {shown(part.source)[1:-1]} }}}} has no value: {error}."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A JSON tree whose strings may contain expressions, compiled once and rendered for each node."""
+
+    tree: Any
+    references: frozenset[tuple[str, str]]
+
+    def render(self, variables: Mapping[str, Any]) -> Any:
+        """Evaluate every expression. Parts without expressions are shared with the template: do not change them.
+
+        Raises:
+            RenderError: an expression has no value; the message names its field.
+        """
+        return _render(self.tree, variables)
+
+
+def _render(tree: Any, variables: Mapping[str, Any]) -> Any:
+    if isinstance(tree, _Text):
+        return tree.render(variables)
+    if isinstance(tree, dict):
+        return {key: _render(value, variables) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_render(value, variables) for value in tree]
+    return tree
+
+
+def compile_template(tree: Any, field: str) -> Template:
+    """Compile the expressions of a JSON tree. ``field`` is the path of the tree in the resource, for messages.
+
+    Raises:
+        RenderError: an expression does not compile; the message names its field.
+    """
+    references: set[tuple[str, str]] = set()
+    return Template(_compile(tree, field, references), frozenset(references))
+
+
+def _compile(tree: Any, field: str, references: set[tuple[str, str]]) -> Any:
+    if isinstance(tree, str):
+        return _compile_text(tree, field, references) if "${{" in tree else tree
+    if isinstance(tree, dict):
+        return {key: _compile(value, f"{field}.{key}", references) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_compile(value, f"{field}[{index}]", references) for index, value in enumerate(tree)]
+    return tree
+
+
+def _compile_text(text: str, field: str, references: set[tuple[str, str]]) -> _Text:
+    parts: list[str | Expression] = []
+    for literal, source in _split(text, field):
+        if literal:
+            parts.append(literal)
+        if source is not None:
+            parts.append(_compile_part(source, field))
+    for part in parts:
+        if isinstance(part, Expression):
+            references.update(part.references)
+    return _Text(field, tuple(parts))
+
+
+def _compile_part(source: str, field: str) -> Expression:
+    try:
+        return compile_expression(source.strip())
+    except ExpressionError as error:
+        raise RenderError(field, f"the expression {shown(source.strip())} is wrong: {error}.") from None
+
+
+def _split(text: str, field: str) -> Iterator[tuple[str, str | None]]:
+    """Yield (literal, expression) pairs; the last pair has no expression."""
+    position = 0
+    while (start := text.find("${{", position)) >= 0:
+        end = _closing(text, start + 3)
+        if end < 0:
+            raise RenderError(
+                field, f"{shown(text)} opens an expression with ${{{{ and never closes it with }}}}."
+            )
+        yield text[position:start], text[start + 3 : end]
+        position = end + 2
+    yield text[position:], None
+
+
+_TOKEN = re.compile(rf"{_STRING}|[{{}}]")
+
+
+def _closing(text: str, start: int) -> int:
+    """Find the ``}}`` that ends an expression, past maps and string literals that contain braces; -1 if none does."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        if token[0] == "{":
+            depth += 1
+        elif token[0] == "}" and depth > 0:
+            depth -= 1
+        elif token[0] == "}" and text.startswith("}}", token.start()):
+            return token.start()
+    return -1

@@ -1,0 +1,270 @@
+"""The graph of a DAG, compiled once for each spec and immutable from then on.
+
+``Graph.compile`` checks everything that can be known before the run (names, references, cycles, parameters, expressions) and reports all
+mistakes at once. Nodes are numbered in the order of the document, and edges are lists of numbers, so that advancing a run costs
+what changed and not what the graph holds.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.api.dag import DAGSpec, JobTemplate, Node, Parameter
+from controller.engine.expressions import Template, compile_template
+from controller.engine.identity import fingerprint
+from controller.engine.parameters import argument_problems, bound, default_problems, duplicate_problems
+from controller.engine.problems import InvalidDAG, Problem, RenderError, shown, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledNode:
+    """A node with its edges as indexes, and its job as a template ready to render."""
+
+    index: int
+    name: str
+    spec: Node
+    job: Template
+    parameters: tuple[Parameter, ...]
+    arguments: Template
+    dependencies: tuple[int, ...]
+    dependents: tuple[int, ...]
+    reads: tuple[int, ...]
+    """Nodes whose results the job's expressions read."""
+
+    @property
+    def field(self) -> str:
+        """The node's place in the resource, for messages."""
+        return f"spec.nodes[{self.name}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A checked DAG."""
+
+    spec: DAGSpec
+    nodes: tuple[CompiledNode, ...]
+    index: dict[str, int]
+    params: dict[str, Any]
+    hash: str
+    """Fingerprint of what must not change once the run has started."""
+
+    @classmethod
+    def compile(cls, spec: DAGSpec) -> "Graph":
+        """Check a DAG and number its nodes and edges.
+
+        Raises:
+            InvalidDAG: with every problem found, each naming its field and its value.
+        """
+        return _Compiler(spec).compile()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A node while its edges are gathered."""
+
+    spec: Node
+    job: Template
+    arguments: Template
+    parameters: tuple[Parameter, ...]
+    dependencies: dict[int, None] = field(default_factory=dict)
+    dependents: list[int] = field(default_factory=list)
+    reads: dict[int, None] = field(default_factory=dict)
+
+
+_EMPTY = Template({}, frozenset())
+
+
+class _Compiler:
+    """Gathers problems while it builds the graph, so that a user sees all of them at once."""
+
+    def __init__(self, spec: DAGSpec) -> None:
+        self.spec = spec
+        self.problems: list[Problem] = []
+        self.index = {node.name: number for number, node in enumerate(spec.nodes)}
+        self.params = {parameter.name for parameter in spec.parameters}
+        self.templates: dict[str, tuple[JobTemplate, Template]] = {}
+
+    def compile(self) -> Graph:
+        self._check_document()
+        self._compile_templates()
+        drafts = [self._draft(node) for node in self.spec.nodes]
+        self._check_outputs()
+        if not self.problems:
+            self.problems.extend(_cycle_problems(drafts))
+        if self.problems:
+            raise InvalidDAG(self.problems)
+        return Graph(
+            spec=self.spec,
+            nodes=tuple(_finished(number, draft) for number, draft in enumerate(drafts)),
+            index=self.index,
+            params=bound(self.spec.parameters, self.spec.arguments),
+            hash=graph_hash(self.spec),
+        )
+
+    def _check_document(self) -> None:
+        spec = self.spec
+        for name in ("parameters", "job_templates", "nodes", "outputs"):
+            alias = DAGSpec.model_fields[name].alias
+            self.problems.extend(
+                duplicate_problems([item.name for item in getattr(spec, name)], field=f"spec.{alias}")
+            )
+        self.problems.extend(default_problems(spec.parameters, field="spec.parameters"))
+        self.problems.extend(
+            argument_problems(spec.parameters, spec.arguments, field="spec.arguments", owner="the DAG")
+        )
+
+    def _check_outputs(self) -> None:
+        for number, output in enumerate(self.spec.outputs):
+            self._resolve(output.from_, f"spec.outputs[{number}].from")
+
+    def _compile_templates(self) -> None:
+        for template in self.spec.job_templates:
+            place = f"spec.jobTemplates[{template.name}]"
+            self.problems.extend(default_problems(template.parameters, field=f"{place}.parameters"))
+            job = self._template(template.job.tree(), f"{place}.job")
+            self._check_names(job, place, inputs={parameter.name for parameter in template.parameters})
+            self.templates[template.name] = (template, job)
+
+    def _draft(self, node: Node) -> _Draft:
+        place = f"spec.nodes[{node.name}]"
+        parameters, job = self._job_of(node, place)
+        arguments = self._template(node.arguments, f"{place}.arguments")
+        self._check_names(arguments, f"{place}.arguments", inputs=set())
+        draft = _Draft(spec=node, job=job, arguments=arguments, parameters=parameters)
+        self._connect(draft, place)
+        return draft
+
+    def _job_of(self, node: Node, place: str) -> tuple[tuple[Parameter, ...], Template]:
+        if (node.job is None) == (node.template is None):
+            self._problem(place, "a node has either a job or a template.")
+            return (), _EMPTY
+        if node.job is not None:
+            if node.arguments:
+                self._problem(
+                    f"{place}.arguments", "arguments are for a template; this node has a job of its own."
+                )
+            job = self._template(node.job.tree(), f"{place}.job")
+            self._check_names(job, place, inputs=set())
+            return (), job
+        if node.template not in self.templates:
+            self._problem(
+                f"{place}.template", unknown(str(node.template), "a job template of this DAG", self.templates)
+            )
+            return (), _EMPTY
+        template, job = self.templates[node.template]
+        owner = f'the job template "{template.name}"'
+        self.problems.extend(
+            argument_problems(template.parameters, node.arguments, field=f"{place}.arguments", owner=owner)
+        )
+        return tuple(template.parameters), job
+
+    def _template(self, tree: Any, place: str) -> Template:
+        try:
+            return compile_template(tree, place)
+        except RenderError as error:
+            self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
+            return _EMPTY
+
+    def _check_names(self, template: Template, place: str, *, inputs: set[str]) -> None:
+        known = {
+            "params": self.params,
+            "inputs": inputs,
+            "nodes": self.index.keys(),
+            "dag": {"name", "namespace", "uid"},
+        }
+        for root, name in sorted(template.references):
+            if name not in known[root]:
+                self._problem(
+                    place, f"the expression {root}.{name}: {unknown(name, _KINDS[root], known[root])}"
+                )
+
+    def _connect(self, draft: _Draft, place: str) -> None:
+        for number, name in enumerate(draft.spec.dependencies):
+            self._edge(draft, name, f"{place}.dependencies[{number}]")
+        targets: set[str] = set()
+        for number, item in enumerate(draft.spec.inputs):
+            self._edge(draft, item.from_, f"{place}.inputs[{number}].from")
+            target = item.target or f"/inputs/{item.from_}"
+            if target in targets:
+                self._problem(
+                    f"{place}.inputs[{number}].target", f"{shown(target)} is the target of another input."
+                )
+            targets.add(target)
+        for root, name in sorted(draft.job.references | draft.arguments.references):
+            if root == "nodes" and name in self.index:
+                draft.reads[self.index[name]] = None
+                self._edge(draft, name, f"{place}: the expression nodes.{name}")
+
+    def _edge(self, draft: _Draft, name: str, place: str) -> None:
+        producer = self._resolve(name, place)
+        if producer is None:
+            return
+        if name == draft.spec.name:
+            self._problem(place, f'"{name}" cannot depend on itself.')
+            return
+        draft.dependencies[producer] = None
+
+    def _resolve(self, name: str, place: str) -> int | None:
+        if name not in self.index:
+            self._problem(place, unknown(name, "a node of this DAG", self.index))
+        return self.index.get(name)
+
+    def _problem(self, place: str, message: str) -> None:
+        self.problems.append(Problem(place, message))
+
+
+_KINDS = {
+    "params": "a parameter of the DAG",
+    "inputs": "a parameter of the template",
+    "nodes": "a node of this DAG",
+    "dag": "known of a DAG",
+}
+
+
+def graph_hash(spec: DAGSpec) -> str:
+    """Fingerprint what makes the graph: everything but the controls that may change while it runs."""
+    controls = {"description", "parallelism", "suspend"}
+    return fingerprint(spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=controls))
+
+
+def _cycle_problems(drafts: Sequence[_Draft]) -> Iterator[Problem]:
+    """Walk the graph in Kahn's order; what is left over holds a cycle. Fills in the dependents on the way."""
+    waiting = [len(draft.dependencies) for draft in drafts]
+    for number, draft in enumerate(drafts):
+        for producer in draft.dependencies:
+            drafts[producer].dependents.append(number)
+    ready = deque(number for number, count in enumerate(waiting) if count == 0)
+    while ready:
+        for number in drafts[ready.popleft()].dependents:
+            waiting[number] -= 1
+            if waiting[number] == 0:
+                ready.append(number)
+    left = [number for number, count in enumerate(waiting) if count > 0]
+    if left:
+        yield Problem("spec.nodes", f"the nodes form a cycle: {' → '.join(_cycle(drafts, set(left)))}.")
+
+
+def _cycle(drafts: Sequence[_Draft], left: set[int]) -> Iterable[str]:
+    """Follow dependencies among the nodes left over until one comes round again, and name them in running order."""
+    path: dict[int, int] = {}
+    number = min(left)
+    while number not in path:
+        path[number] = len(path)
+        number = next(producer for producer in drafts[number].dependencies if producer in left)
+    cycle = [drafts[member].spec.name for member in path if path[member] >= path[number]]
+    return [*reversed(cycle), cycle[-1]]
+
+
+def _finished(number: int, draft: _Draft) -> CompiledNode:
+    return CompiledNode(
+        index=number,
+        name=draft.spec.name,
+        spec=draft.spec,
+        job=draft.job,
+        parameters=draft.parameters,
+        arguments=draft.arguments,
+        dependencies=tuple(draft.dependencies),
+        dependents=tuple(draft.dependents),
+        reads=tuple(draft.reads),
+    )

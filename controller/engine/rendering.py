@@ -1,0 +1,199 @@
+"""From a node and the results it reads to the Bacalhau job that is submitted.
+
+Rendering is deterministic: the same attempt of the same run renders to the same bytes, before and after a crash. What the scheduler's
+decisions depend on is therefore explicit; defaults that belong to the site (resources, publisher) are left to Bacalhau's own settings.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from controller.api.dag import Artifact
+from controller.engine.artifacts import storage_source
+from controller.engine.graph import CompiledNode, Graph
+from controller.engine.identity import (
+    ATTEMPT_LABEL,
+    DAG_LABEL,
+    HASH_META,
+    NAMESPACE_LABEL,
+    NODE_LABEL,
+    UID_LABEL,
+    fingerprint,
+    job_name,
+)
+from controller.engine.parameters import bound, type_problems
+from controller.engine.problems import RenderError, shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """What a run's jobs depend on beyond its graph. Fixed for the life of the run."""
+
+    namespace: str
+    name: str
+    uid: str
+    bacalhau_namespace: str
+    queue_timeout: int
+    """Seconds that a job may wait for a node with room, where it does not say itself."""
+    execution_timeout: int
+    """Seconds that one execution may take, where the job does not say itself."""
+
+
+def render_job(
+    *,
+    graph: Graph,
+    node: CompiledNode,
+    context: RunContext,
+    attempt: int,
+    artifacts: Mapping[str, Artifact | None],
+    results: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Give the Bacalhau job of one attempt of a node.
+
+    Args:
+        graph: the node's graph.
+        node: the node to render.
+        context: the run's identity and defaults.
+        attempt: number of the attempt, from 1.
+        artifacts: published results of the nodes that this one mounts, by name.
+        results: what expressions may read of other nodes, by name.
+
+    Raises:
+        RenderError: an expression has no value, a result cannot be mounted, or a field has an impossible value.
+    """
+    job = _evaluated(graph, node, context, results)
+    task = _task(job, node.field)
+    _fill_engine(task)
+    _mount(task, node, artifacts)
+    task["Timeouts"] = _timeouts(task.get("Timeouts") or {}, context, node.field)
+    job |= {
+        "Name": job_name(dag=context.name, uid=context.uid, node=node.name, attempt=attempt),
+        "Namespace": context.bacalhau_namespace,
+        "Type": _job_type(job, node.field),
+        "Tasks": [task],
+    }
+    job.setdefault("Count", 1)
+    return _identified(job, node, context, attempt)
+
+
+def _evaluated(
+    graph: Graph, node: CompiledNode, context: RunContext, results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    variables: dict[str, Any] = {
+        "params": graph.params,
+        "inputs": {},
+        "nodes": {name: dict(result) for name, result in results.items()},
+        "dag": {"name": context.name, "namespace": context.namespace, "uid": context.uid},
+    }
+    variables["inputs"] = _arguments(node, variables)
+    # A copy: parts without expressions are shared with the template.
+    job: dict[str, Any] = deepcopy(node.job.render(variables))
+    return job
+
+
+def _arguments(node: CompiledNode, variables: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = bound(node.parameters, node.arguments.render(variables))
+    for parameter in node.parameters:
+        for problem in type_problems(
+            parameter, arguments[parameter.name], field=f"{node.field}.arguments.{parameter.name}"
+        ):
+            raise RenderError(problem.field, problem.message)
+    return arguments
+
+
+def _job_type(job: Mapping[str, Any], field: str) -> str:
+    kind = job.get("Type") or "batch"
+    if kind not in ("batch", "ops"):
+        raise RenderError(
+            f"{field}.job.Type", f"{shown(kind)} never ends; a node's job is of type batch or ops."
+        )
+    return str(kind)
+
+
+def _task(job: Mapping[str, Any], field: str) -> dict[str, Any]:
+    tasks = job.get("Tasks")
+    if not isinstance(tasks, list) or len(tasks) != 1 or not isinstance(tasks[0], dict):
+        raise RenderError(f"{field}.job.Tasks", "a job has exactly one task.")
+    task = {"Name": "main"} | tasks[0]
+    if not (task.get("Engine") or {}).get("Type"):
+        raise RenderError(f"{field}.job.Tasks[0].Engine.Type", "the engine is missing; write docker or wasm.")
+    if "Env" in task:
+        task["Env"] = {name: str(value) for name, value in (task["Env"] or {}).items()}
+    return task
+
+
+def _fill_engine(task: dict[str, Any]) -> None:
+    """Say WASM's entry point, for which Bacalhau has no default."""
+    engine = task["Engine"]
+    if str(engine["Type"]).lower() == "wasm":
+        task["Engine"] = engine | {"Params": {"Entrypoint": "_start"} | (engine.get("Params") or {})}
+
+
+def _mount(task: dict[str, Any], node: CompiledNode, artifacts: Mapping[str, Artifact | None]) -> None:
+    sources = list(task.get("InputSources") or [])
+    targets = {source.get("Target") for source in sources}
+    for number, item in enumerate(node.spec.inputs):
+        field = f"{node.field}.inputs[{number}]"
+        target = item.target or f"/inputs/{item.from_}"
+        if target in targets:
+            raise RenderError(f"{field}.target", f"{shown(target)} is already the target of an InputSource.")
+        artifact = artifacts.get(item.from_)
+        if artifact is None:
+            raise RenderError(
+                f"{field}.from",
+                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local).',
+            )
+        source = storage_source(artifact, output=item.output, field=f"{field}.output", producer=item.from_)
+        sources.append({"Source": source, "Target": target})
+    if sources:
+        task["InputSources"] = sources
+
+
+def _timeouts(given: Mapping[str, Any], context: RunContext, field: str) -> dict[str, int]:
+    """Make all three timeouts explicit: without them a full cluster fails a job at once, or strands it for ever.
+
+    Bacalhau wants the first two to fit into the third.
+    """
+    execution, queue, total = (
+        _seconds(given, name, f"{field}.job.Tasks[0].Timeouts")
+        for name in ("ExecutionTimeout", "QueueTimeout", "TotalTimeout")
+    )
+    if queue is None:
+        queue = min(context.queue_timeout, total // 2) if total else context.queue_timeout
+    if execution is None:
+        execution = total - queue if total else context.execution_timeout
+    return {"ExecutionTimeout": execution, "QueueTimeout": queue, "TotalTimeout": total or execution + queue}
+
+
+def _seconds(timeouts: Mapping[str, Any], name: str, field: str) -> int | None:
+    value = timeouts.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not str(value).isdecimal():
+        raise RenderError(f"{field}.{name}", f"{shown(value)} is not a whole number of seconds.")
+    return int(value) or None
+
+
+def _identified(job: dict[str, Any], node: CompiledNode, context: RunContext, attempt: int) -> dict[str, Any]:
+    """Add who the job is, for people and for finding it again after a crash."""
+    identity = {
+        NAMESPACE_LABEL: context.namespace,
+        DAG_LABEL: context.name,
+        UID_LABEL: context.uid,
+        NODE_LABEL: node.name,
+        ATTEMPT_LABEL: str(attempt),
+    }
+    return job | {
+        "Labels": _strings(job.get("Labels"), f"{node.field}.job.Labels") | identity,
+        "Meta": _strings(job.get("Meta"), f"{node.field}.job.Meta")
+        | identity
+        | {HASH_META: fingerprint(job)},
+    }
+
+
+def _strings(values: Any, field: str) -> dict[str, str]:
+    for name, value in (values or {}).items():
+        if not name or isinstance(value, dict | list):
+            raise RenderError(f"{field}.{name}", f"{shown(value)} is not a text with a name.")
+    return {str(name): str(value) for name, value in (values or {}).items()}
