@@ -9,8 +9,8 @@ node is shown twice.
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from graphlib import TopologicalSorter
-from itertools import pairwise
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from controller.api.dag import BacalhauDAG, DAGSpec, NodePhase, NodeStatus, RunPhase
+from controller.api.dag import BacalhauDAG, DAGSpec, DAGStatus, NodePhase, NodeStatus, RunPhase
 
 Clock = Callable[[], datetime]
 
@@ -41,6 +41,7 @@ STYLES: Mapping[str, tuple[str, str]] = {
 }
 """Symbol and style of each phase, of runs and of nodes."""
 
+UNSEEN = DAGStatus()
 PENDING = NodeStatus(phase=NodePhase.PENDING)
 
 
@@ -95,14 +96,19 @@ def has_ended(dag: BacalhauDAG) -> bool:
     return run_phase(dag).is_terminal
 
 
+def run_status(dag: BacalhauDAG) -> DAGStatus:
+    """How the run goes; an empty status before the operator saw it."""
+    return dag.status or UNSEEN
+
+
 def run_phase(dag: BacalhauDAG) -> RunPhase:
     """Where the run stands; Pending before the operator saw it."""
-    return (dag.status and dag.status.phase) or RunPhase.PENDING
+    return run_status(dag).phase or RunPhase.PENDING
 
 
 def node_status(dag: BacalhauDAG, name: str) -> NodeStatus:
     """What became of a node; Pending while the status does not name it."""
-    return dag.status.nodes.get(name, PENDING) if dag.status else PENDING
+    return run_status(dag).nodes.get(name, PENDING)
 
 
 def changes(before: BacalhauDAG | None, after: BacalhauDAG) -> Iterator[str]:
@@ -113,8 +119,7 @@ def changes(before: BacalhauDAG | None, after: BacalhauDAG) -> Iterator[str]:
         if status.phase is not old:
             yield _line(node.name, status.phase, elapsed(status, None), _detail(status))
     if before is None or run_phase(before) is not run_phase(after):
-        message = (after.status and after.status.message) or ""
-        yield _line(after.metadata.name, run_phase(after), None, message)
+        yield _line(after.metadata.name, run_phase(after), None, run_status(after).message or "")
 
 
 def _line(name: str, phase: str, seconds: float | None, detail: str) -> str:
@@ -151,21 +156,20 @@ def render(dag: BacalhauDAG, *, at: datetime) -> RenderableType:
 def _heading(dag: BacalhauDAG, at: datetime) -> RenderableType:
     done = sum(node_status(dag, node.name).phase.is_terminal for node in dag.spec.nodes)
     total = len(dag.spec.nodes)
-    started = dag.status and dag.status.start_time
-    ended = dag.status and dag.status.completion_time
+    status = run_status(dag)
     heading = Table.grid(padding=(0, 2))
     heading.add_row(
         Text(dag.metadata.name, style="bold"),
         _phase_text(run_phase(dag), at),
         ProgressBar(total=total, completed=done, width=PROGRESS_WIDTH),
         f"{done}/{total}",
-        duration(_between(started, ended, at) or 0.0),
+        duration(_between(status.start_time, status.completion_time, at) or 0.0),
     )
     return heading
 
 
 def _message(dag: BacalhauDAG) -> list[RenderableType]:
-    message = dag.status and dag.status.message
+    message = run_status(dag).message
     if not message or run_phase(dag) in (RunPhase.RUNNING, RunPhase.SUCCEEDED):
         return []
     return [Text(message, style=STYLES[run_phase(dag)][1])]
@@ -262,9 +266,8 @@ def dominators(edges: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
         return a
 
     for name in TopologicalSorter(edges).static_order():
-        sources: list[str | None] = list(edges[name]) or [None]
-        for _, source in pairwise(sources):
-            sources[0] = common(sources[0], source)
-        parent[name] = sources[0]
-        depth[name] = depth[sources[0]] + 1
+        sources: list[str | None] = [*edges[name]] or [None]
+        above = reduce(common, sources)
+        parent[name] = above
+        depth[name] = depth[above] + 1
     return {name: parent[name] for name in edges}

@@ -1,0 +1,197 @@
+"""The view of a run: the layout of its graph as a tree, and what a terminal and a log show of it."""
+
+import io
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from controller.api import API_VERSION
+from controller.api.dag import BacalhauDAG, parse_dag
+from dev import watch
+
+NOON = datetime(2026, 1, 1, 12, 0, 5, tzinfo=UTC)
+MAP_REDUCE = {
+    "split": [],
+    "count-0": ["split"],
+    "count-1": ["split"],
+    "reduce": ["count-0", "count-1"],
+    "report": ["reduce"],
+}
+
+
+def dag(graph: Mapping[str, list[str]], status: Mapping[str, Any] | None = None) -> BacalhauDAG:
+    """A DAG whose edges are inputs."""
+    nodes = [
+        {"name": name, "job": {}, "inputs": [{"from": source} for source in sources]}
+        for name, sources in graph.items()
+    ]
+    return parse_dag(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "BacalhauDAG",
+            "metadata": {"name": "words", "namespace": "default", "uid": "u"},
+            "spec": {"nodes": nodes},
+            "status": status,
+        }
+    )
+
+
+RUNNING = {
+    "phase": "Running",
+    "startTime": "2026-01-01T12:00:00Z",
+    "nodes": {
+        "split": {
+            "phase": "Succeeded",
+            "startedAt": "2026-01-01T12:00:00Z",
+            "finishedAt": "2026-01-01T12:00:02.5Z",
+            "outputs": {"uri": "ipfs://QmSplit", "cid": "QmSplit"},
+        },
+        "count-0": {"phase": "Running", "startedAt": "2026-01-01T12:00:03Z"},
+        "count-1": {"phase": "Queued"},
+    },
+}
+FAILED = {
+    "phase": "Failed",
+    "message": 'node "split": exit code 7: no such file',
+    "nodes": {"split": {"phase": "Failed", "exitCode": 7, "message": "exit code 7: no such file"}},
+}
+
+
+def drawn(run: BacalhauDAG, width: int = 100) -> list[str]:
+    """The tree as lines of text, without trailing blanks."""
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(watch.render(run, at=NOON))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+async def sequence(*runs: BacalhauDAG) -> AsyncIterator[BacalhauDAG]:
+    for run in runs:
+        yield run
+
+
+async def lines_of(*runs: BacalhauDAG) -> list[str]:
+    """What a log shows of a sequence of sightings."""
+    output = io.StringIO()
+    await watch.follow(sequence(*runs), console=Console(file=output, width=40), clock=lambda: NOON)
+    return output.getvalue().splitlines()
+
+
+def test_a_join_hangs_beside_the_branches_it_joins() -> None:
+    assert [row.guide + row.name + row.joins for row in watch.rows(dag(MAP_REDUCE).spec)] == [
+        "└─ split",
+        "   ├─ count-0",
+        "   ├─ count-1",
+        "   └─ reduce  ← count-0, count-1",
+        "      └─ report",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("graph", "parents"),
+    [
+        pytest.param({"a": [], "b": []}, {"a": None, "b": None}, id="roots"),
+        pytest.param(
+            {"a": [], "b": [], "c": ["a", "b"]}, {"a": None, "b": None, "c": None}, id="join of roots"
+        ),
+        pytest.param({"c": ["b"], "b": ["a"], "a": []}, {"c": "b", "b": "a", "a": None}, id="any order"),
+        pytest.param(
+            {"a": [], "b": ["a"], "c": ["b"], "d": ["a"], "e": ["c", "d"]},
+            {"a": None, "b": "a", "c": "b", "d": "a", "e": "a"},
+            id="branches of different length",
+        ),
+        pytest.param({"a": [], "b": ["a"], "c": ["a", "b"]}, {"a": None, "b": "a", "c": "a"}, id="shortcut"),
+    ],
+)
+def test_dominators(graph: dict[str, list[str]], parents: dict[str, str | None]) -> None:
+    assert watch.dominators(graph) == parents
+
+
+def test_every_node_is_shown_once_in_a_deep_and_wide_graph() -> None:
+    layers = [[f"n{layer}-{i}" for i in range(5)] for layer in range(60)]
+    graph = {name: layers[i - 1] if i else [] for i, layer in enumerate(layers) for name in layer}
+    assert sorted(row.name for row in watch.rows(dag(graph).spec)) == sorted(graph)
+
+
+def test_a_dependency_named_twice_is_one_edge() -> None:
+    spec = dag({"a": [], "b": ["a", "a"]}).spec
+    assert watch.dependencies(spec) == {"a": (), "b": ("a",)}
+
+
+def test_dependencies_without_data_are_edges_too() -> None:
+    run = dag({"a": [], "b": []})
+    second = run.spec.nodes[1].model_copy(update={"dependencies": ["a"]})
+    spec = run.spec.model_copy(update={"nodes": [run.spec.nodes[0], second]})
+    assert watch.dependencies(spec)["b"] == ("a",)
+
+
+def test_the_tree_shows_phases_times_and_results() -> None:
+    heading, *nodes = drawn(dag(MAP_REDUCE, RUNNING))
+    assert heading.split()[0] == "words"
+    assert heading.split()[-2:] == ["1/5", "5.0s"]
+    assert nodes[0].split() == ["└─", "split", "✔", "Succeeded", "2.5s", "QmSplit"]
+    assert nodes[1].split()[-2:] == ["Running", "2.0s"]
+    assert nodes[2].split()[-2:] == ["◔", "Queued"]
+    assert nodes[4].split() == ["└─", "report", "○", "Pending"]
+
+
+def test_the_columns_are_aligned_whatever_the_depth() -> None:
+    _, *nodes = drawn(dag(MAP_REDUCE))
+    assert len({line.index("○") for line in nodes}) == 1
+
+
+def test_a_failure_is_explained_below_the_tree() -> None:
+    *_, last = drawn(dag({"split": []}, FAILED))
+    assert last == 'node "split": exit code 7: no such file'
+
+
+def test_a_narrow_terminal_cuts_results_and_keeps_one_line_per_node() -> None:
+    assert len(drawn(dag(MAP_REDUCE, RUNNING), width=60)) == 1 + len(MAP_REDUCE)
+
+
+async def test_a_log_has_one_line_for_each_change_of_a_phase() -> None:
+    lines = await lines_of(dag(MAP_REDUCE), dag(MAP_REDUCE, RUNNING), dag(MAP_REDUCE, RUNNING))
+    assert [line.split()[2:4] for line in lines] == [
+        ["words", "Pending"],
+        ["split", "Succeeded"],
+        ["count-0", "Running"],
+        ["count-1", "Queued"],
+        ["words", "Running"],
+    ]
+    assert lines[1].split()[-2:] == ["2.5s", "QmSplit"]
+
+
+async def test_a_log_says_why_a_run_failed() -> None:
+    lines = await lines_of(dag({"split": []}, FAILED))
+    assert lines[0].endswith("exit code 7: no such file")
+    assert lines[1].endswith('node "split": exit code 7: no such file')
+
+
+async def test_following_stops_at_the_end_of_the_run() -> None:
+    finished = dag({"a": []}, {"phase": "Succeeded"})
+    rest = sequence(dag({"a": []}), finished, dag({"a": []}))
+    last = await watch.follow(rest, console=Console(file=io.StringIO()))
+    assert last is finished
+    assert [run async for run in rest] != []
+
+
+async def test_a_terminal_shows_the_tree_as_it_ended() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=100)
+    finished = dag({"only": []}, {"phase": "Succeeded", "nodes": {"only": {"phase": "Succeeded"}}})
+    await watch.follow(sequence(dag({"only": []}), finished), console=console, clock=lambda: NOON)
+    assert "✔ Succeeded" in output.getvalue()
+
+
+async def test_nothing_to_follow_gives_nothing() -> None:
+    assert await watch.follow(sequence(), console=Console(file=io.StringIO())) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0s"), (2.13, "2.1s"), (42.4, "42s"), (59.7, "1m00s"), (187, "3m07s"), (7500, "2h05m")],
+)
+def test_lengths_of_time_read_well(seconds: float, text: str) -> None:
+    assert watch.duration(seconds) == text
