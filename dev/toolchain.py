@@ -53,8 +53,12 @@ class Tool:
     @property
     def version(self) -> str:
         """The pinned version, such as `v1.36.3`."""
-        pins = re.findall(r"^require (\S+) (v\S+)$", (self.folder / "go.mod").read_text(), re.MULTILINE)
-        return next(version for module, version in pins if self.package.startswith(module))
+        pin = re.search(r"^require \S+ (v\S+)$", (self.folder / "go.mod").read_text(), re.MULTILINE)
+        if pin is None:
+            raise ToolchainError(
+                f"{self.folder / 'go.mod'} pins nothing: its first require line names the tool's module."
+            )
+        return pin[1]
 
     @property
     def build_flags(self) -> list[str]:
