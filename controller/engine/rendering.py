@@ -73,7 +73,7 @@ def render_job(
         "Type": _job_type(job, node.field),
         "Tasks": [task],
     }
-    job.setdefault("Count", 1)
+    job["Count"] = _count(job, task, node.field)
     return _identified(job, node, context, attempt)
 
 
@@ -111,11 +111,23 @@ def _job_type(job: Mapping[str, Any], field: str) -> str:
     return str(kind)
 
 
+def _count(job: Mapping[str, Any], task: Mapping[str, Any], field: str) -> int:
+    """Only one partition may publish: several results would have one place in the status and one mount point."""
+    count = job.get("Count", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise RenderError(f"{field}.job.Count", f"{shown(count)} is not a whole number.")
+    if count > 1 and (task.get("Publisher") or {}).get("Type"):
+        raise RenderError(
+            f"{field}.job.Count", f"{count} partitions cannot publish one result; write one node for each."
+        )
+    return count
+
+
 def _task(job: Mapping[str, Any], field: str) -> dict[str, Any]:
     tasks = job.get("Tasks")
     if not isinstance(tasks, list) or len(tasks) != 1 or not isinstance(tasks[0], dict):
         raise RenderError(f"{field}.job.Tasks", "a job has exactly one task.")
-    task = {"Name": "main"} | tasks[0]
+    task: dict[str, Any] = {"Name": "main"} | tasks[0]
     if not (task.get("Engine") or {}).get("Type"):
         raise RenderError(f"{field}.job.Tasks[0].Engine.Type", "the engine is missing; write docker or wasm.")
     if "Env" in task:
@@ -150,7 +162,7 @@ def _mount(task: dict[str, Any], node: CompiledNode, artifacts: Mapping[str, Art
         task["InputSources"] = sources
 
 
-def _timeouts(given: Mapping[str, Any], context: RunContext, field: str) -> dict[str, int]:
+def _timeouts(given: Mapping[str, Any], context: RunContext, field: str) -> dict[str, Any]:
     """Make all three timeouts explicit: without them a full cluster fails a job at once, or strands it for ever.
 
     Bacalhau wants the first two to fit into the third.
@@ -163,7 +175,12 @@ def _timeouts(given: Mapping[str, Any], context: RunContext, field: str) -> dict
         queue = min(context.queue_timeout, total // 2) if total else context.queue_timeout
     if execution is None:
         execution = total - queue if total else context.execution_timeout
-    return {"ExecutionTimeout": execution, "QueueTimeout": queue, "TotalTimeout": total or execution + queue}
+    explicit = {
+        "ExecutionTimeout": execution,
+        "QueueTimeout": queue,
+        "TotalTimeout": total or execution + queue,
+    }
+    return dict(given) | explicit
 
 
 def _seconds(timeouts: Mapping[str, Any], name: str, field: str) -> int | None:

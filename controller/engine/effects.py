@@ -1,0 +1,42 @@
+"""What the engine asks the shell to do."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitJob:
+    """Make sure that the job of this attempt exists, once."""
+
+    node: str
+    attempt: int
+    job: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopJob:
+    """Stop the job of this attempt. The reason stays with the job and is read again after a crash."""
+
+    node: str
+    attempt: int
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emit:
+    """Tell people, in ``kubectl describe``, once the status that says the same has been written."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeAt:
+    """Advance the run again at this Unix time in seconds, if nothing wakes it before."""
+
+    time: float
+
+
+Effect = SubmitJob | StopJob | Emit | WakeAt

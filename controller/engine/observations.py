@@ -1,0 +1,54 @@
+"""What the shell tells the engine: the facts that a run's next decisions rest on."""
+
+from dataclasses import dataclass
+
+from controller.api.bacalhau import JobSighting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """The fields of a DAG that may change while it runs."""
+
+    suspend: bool = False
+    parallelism: int | None = None
+    cancel: bool = False
+    """The DAG is being deleted: stop what runs, start nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSubmitted:
+    """Bacalhau accepted the job of an attempt."""
+
+    node: str
+    attempt: int
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRefused:
+    """The job of an attempt can never be accepted as it is."""
+
+    node: str
+    attempt: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSeen:
+    """The job of an attempt, as Bacalhau reports it. A job that has ended comes with its executions."""
+
+    node: str
+    attempt: int
+    sighting: JobSighting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLost:
+    """Bacalhau repeatedly said that it does not know the job of an attempt."""
+
+    node: str
+    attempt: int
+
+
+Observation = JobSubmitted | SubmissionRefused | JobSeen | JobLost

@@ -1,0 +1,229 @@
+"""What a look at a node's job means for the node.
+
+Bacalhau's own words mislead: a program that exits 7 leaves a job that is "Completed"; a job whose every execution failed stays
+"Queued" until its queue timeout; the message of a failed job is the scheduler's and not the reason. This module is the one place
+that knows.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controller.api.bacalhau import ComputeState, Execution, Job, JobSighting, JobState
+from controller.api.dag import Artifact, NodePhase
+from controller.engine.artifacts import artifact_of
+from controller.engine.stopping import StopCause, read_stop_reason
+
+MAX_EXECUTIONS_PER_NODE = 2
+"""A compute node takes a job at most twice; a queued job with so many failures waits for nothing
+(``pkg/orchestrator/selection/ranking/previous_executions.go``)."""
+
+STRANDED_GRACE = 15.0
+"""Seconds after an orchestrator's restart in which it may still look at the jobs that it found queued."""
+
+OVERDUE_GRACE = 90.0
+"""Seconds past a job's queue timeout in which Bacalhau itself should have failed it: its scheduler looks each minute."""
+
+MAX_MESSAGE = 1000
+
+_INFRASTRUCTURE = re.compile(
+    r'input source ".*" does not exist'  # concurrent jobs shared a download folder
+    r"|failed to copy .* to volume"
+    r"|due to node restart"
+    r"|node has disappeared"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """The job goes on. Look again at ``recheck_at`` (Unix seconds) even if nothing changes."""
+
+    phase: NodePhase
+    message: str | None = None
+    recheck_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The attempt has ended, and the node with it."""
+
+    phase: NodePhase
+    reason: str
+    message: str | None = None
+    exit_code: int | None = None
+    artifact: Artifact | None = None
+    stdout: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """The platform lost the attempt through no fault of the job: it deserves another one."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hopeless:
+    """The job waits although it cannot end by itself: it must be stopped for ``cause``."""
+
+    cause: StopCause
+    message: str
+
+
+Verdict = Unfinished | Finished | Broken | Hopeless
+
+
+def judge(sighting: JobSighting, now: float) -> Verdict:
+    """Say what a sighting of a job means. ``now`` is Unix time in seconds."""
+    job = sighting.job
+    match job.state:
+        case JobState.COMPLETED:
+            return _completed(job)
+        case JobState.FAILED:
+            return _failed(job)
+        case JobState.STOPPED:
+            return _stopped(job)
+        case JobState.RUNNING:
+            return Unfinished(phase=NodePhase.RUNNING)
+        case _:
+            return _waiting(sighting, now)
+
+
+def _completed(job: Job) -> Verdict:
+    ended = _newest(job, ComputeState.COMPLETED)
+    if ended is None or ended.run_output is None:
+        return Finished(
+            phase=NodePhase.ERROR,
+            reason="NoExecution",
+            message=f"Bacalhau reports job {job.id} as completed, but no completed execution of it.",
+        )
+    artifact = artifact_of(ended.published_result) if ended.published_result else None
+    code = ended.run_output.exit_code
+    # WebAssembly that returns without calling proc_exit, as C and Rust do on success, reports -1.
+    if code != 0 and not (code == -1 and _engine(job) == "wasm"):
+        return Finished(
+            phase=NodePhase.FAILED,
+            reason="ExitCode",
+            message=_exit_message(code, ended),
+            exit_code=code,
+            artifact=artifact,
+            stdout=ended.run_output.stdout,
+        )
+    if artifact is None and _publishes(job):
+        return Finished(
+            phase=NodePhase.ERROR,
+            reason="NothingPublished",
+            message=f"Job {job.id} ended well but its publisher left no result.",
+            exit_code=code,
+        )
+    return Finished(
+        phase=NodePhase.SUCCEEDED,
+        reason="Completed",
+        exit_code=code,
+        artifact=artifact,
+        stdout=ended.run_output.stdout,
+    )
+
+
+def _failed(job: Job) -> Verdict:
+    failure = _newest(job, ComputeState.FAILED)
+    message = _short((failure.message if failure else "") or job.state_message)
+    if failure and _INFRASTRUCTURE.search(failure.message):
+        return Broken(reason="InfrastructureFailure", message=message)
+    reason = "ExecutionFailed" if failure else "NotScheduled"
+    return Finished(phase=NodePhase.ERROR, reason=reason, message=message)
+
+
+def _stopped(job: Job) -> Verdict:
+    cause, message = read_stop_reason(job.state_message)
+    match cause:
+        case StopCause.REPLACED:
+            return Broken(reason="InfrastructureFailure", message=message)
+        case StopCause.GIVEN_UP:
+            return Finished(phase=NodePhase.ERROR, reason="ExecutionFailed", message=message)
+        case StopCause.CANCELLED:
+            return Finished(phase=NodePhase.CANCELLED, reason="Cancelled", message=message)
+        case None:
+            said = f": {_short(message)}" if message else ""
+            return Finished(
+                phase=NodePhase.CANCELLED,
+                reason="StoppedExternally",
+                message=f"job {job.id} was stopped by somebody else{said}",
+            )
+
+
+def _waiting(sighting: JobSighting, now: float) -> Verdict:
+    job = sighting.job
+    executions = _current(job)
+    if any(not execution.compute_state.is_terminal for execution in executions):
+        return Unfinished(phase=NodePhase.QUEUED)
+    failures = [execution for execution in executions if execution.compute_state is ComputeState.FAILED]
+    if len(failures) >= MAX_EXECUTIONS_PER_NODE and job.state is JobState.QUEUED:
+        return _exhausted(failures)
+    return _stranded(sighting, now)
+
+
+def _exhausted(failures: Sequence[Execution]) -> Verdict:
+    newest = max(failures, key=lambda execution: execution.modified_at)
+    is_infrastructure = bool(_INFRASTRUCTURE.search(newest.message))
+    cause = StopCause.REPLACED if is_infrastructure else StopCause.GIVEN_UP
+    return Hopeless(cause=cause, message=_short(newest.message))
+
+
+def _stranded(sighting: JobSighting, now: float) -> Verdict:
+    """Find jobs that nobody will ever look at again: those queued when their orchestrator was restarted."""
+    job = sighting.job
+    epoch = sighting.orchestrator_epoch
+    overdue_at = job.created_at + _queue_timeout(job) + OVERDUE_GRACE
+    if now >= overdue_at:
+        return Hopeless(
+            cause=StopCause.GIVEN_UP,
+            message=f"no node had room for job {job.id} within its QueueTimeout of {_queue_timeout(job):g} s"
+            + (f": {_short(job.state_message)}" if job.state_message else ""),
+        )
+    if epoch is None or job.created_at >= epoch:
+        return Unfinished(
+            phase=NodePhase.QUEUED, message=_short(job.state_message) or None, recheck_at=overdue_at
+        )
+    if now >= epoch + STRANDED_GRACE:
+        return Hopeless(
+            cause=StopCause.REPLACED,
+            message=f"job {job.id} was queued when the Bacalhau orchestrator restarted",
+        )
+    return Unfinished(phase=NodePhase.QUEUED, recheck_at=epoch + STRANDED_GRACE)
+
+
+def _current(job: Job) -> tuple[Execution, ...]:
+    return tuple(execution for execution in job.executions or () if execution.job_version == job.version)
+
+
+def _newest(job: Job, state: ComputeState) -> Execution | None:
+    matching = [execution for execution in _current(job) if execution.compute_state is state]
+    return max(matching, key=lambda execution: execution.modified_at, default=None)
+
+
+def _exit_message(code: int, execution: Execution) -> str:
+    output = execution.run_output
+    lines = (output.stderr if output else "").strip().splitlines()
+    return f"exit code {code}: {_short(lines[-1])}" if lines else f"exit code {code}"
+
+
+def _engine(job: Job) -> str:
+    task = job.tasks[0] if job.tasks else {}
+    return str((task.get("Engine") or {}).get("Type", "")).lower()
+
+
+def _publishes(job: Job) -> bool:
+    task = job.tasks[0] if job.tasks else {}
+    return str((task.get("Publisher") or {}).get("Type", "")).lower() not in ("", "noop")
+
+
+def _queue_timeout(job: Job) -> float:
+    task = job.tasks[0] if job.tasks else {}
+    return float((task.get("Timeouts") or {}).get("QueueTimeout") or 0)
+
+
+def _short(message: str) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
