@@ -1,0 +1,12 @@
+"""What holds for all tests."""
+
+import asyncio
+
+
+def pytest_configure() -> None:
+    """Let no test make an event loop by asking for the current one.
+
+    For tests that are not async, looptime asks for it before the test, and Python 3.11 then makes a loop that
+    nobody closes, which is reported as an unclosed resource when pytest ends.
+    """
+    asyncio.set_event_loop(None)
