@@ -26,6 +26,6 @@ def stop_reason(cause: StopCause, message: str) -> str:
 def read_stop_reason(text: str) -> tuple[StopCause | None, str]:
     """Read the cause and the message of a stopped job; no cause if somebody else stopped it."""
     word, separator, message = text.partition(": ")
-    if separator and word in StopCause:
+    if separator and word in {cause.value for cause in StopCause}:
         return StopCause(word), message
     return None, text

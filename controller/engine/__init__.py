@@ -1,0 +1,42 @@
+"""How a DAG advances, without a clock, a network or Kubernetes.
+
+``Graph.compile`` checks a spec; ``Run.advance`` turns observations into effects; ``Reporter.delta`` writes down the result.
+"""
+
+from controller.engine.effects import Effect, Emit, StopJob, SubmitJob, WakeAt
+from controller.engine.graph import Graph, graph_hash
+from controller.engine.identity import run_namespace
+from controller.engine.observations import (
+    Controls,
+    JobLost,
+    JobSeen,
+    JobSubmitted,
+    Observation,
+    SubmissionRefused,
+)
+from controller.engine.problems import InvalidDAG
+from controller.engine.rendering import RunContext
+from controller.engine.report import Reporter, rejection
+from controller.engine.run import Run
+
+__all__ = [
+    "Controls",
+    "Effect",
+    "Emit",
+    "Graph",
+    "InvalidDAG",
+    "JobLost",
+    "JobSeen",
+    "JobSubmitted",
+    "Observation",
+    "Reporter",
+    "Run",
+    "RunContext",
+    "StopJob",
+    "SubmissionRefused",
+    "SubmitJob",
+    "WakeAt",
+    "graph_hash",
+    "rejection",
+    "run_namespace",
+]
