@@ -24,9 +24,6 @@ import httpx
 STARTUP_TIMEOUT = 60.0
 """Seconds that a server has to answer its health check."""
 
-STOP_TIMEOUT = 15.0
-"""Seconds that a server has to end by itself before it is killed."""
-
 _LAUNCHER = Path(__file__).parent / "launcher.py"
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="server-spawner")
 
@@ -42,6 +39,8 @@ class Server(ABC):
     """
 
     name: str
+    stop_timeout = 5.0
+    """Seconds that it has to end by itself, when it is stopped, before it is killed."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -96,12 +95,12 @@ class Server(ABC):
         )
 
     def stop(self) -> None:
-        """Asks the server to end, and kills it if it has not within STOP_TIMEOUT."""
+        """Asks the server to end, and kills it if it has not within `stop_timeout`."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(STOP_TIMEOUT)
+            self._process.wait(self.stop_timeout)
         except subprocess.TimeoutExpired:
             self.kill()
 
