@@ -11,30 +11,35 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+import httpx
 import yaml
-from kubernetes.aio import client, config, watch
-from rich.console import Console
+from kubernetes.aio import client
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from controller.api import API_VERSION, GROUP, VERSION
-from controller.api.dag import Artifact, BacalhauDAG, RunPhase, parse_dag
+from controller.api import API_VERSION
+from controller.api.dag import BacalhauDAG, RunPhase
 from dev import toolchain, wordcount
 from dev.plane import TOOLS, ControlPlane
 from dev.servers.controller import Controller
 from dev.servers.kubectl import KubectlError
 from dev.servers.process import ServerError
+from dev.sightings import sightings
 from dev.watch import duration, follow, run_phase, run_status
+from dev.wordcount import RankedWord
 
 NAMESPACE = "demo"
 
 RUN_TIMEOUT = 180.0
-"""Seconds that the run may take; it takes about 30 on two cores, most of them for compiling WebAssembly."""
+"""Seconds that the run may take; most of those that it does take go into compiling WebAssembly."""
 
 LIVENESS_INTERVAL = 1.0
 """Seconds between two looks at whether the operator still runs."""
@@ -47,13 +52,24 @@ class DemoError(Exception):
     """The run did not end as it should; the message says how it ended."""
 
 
-EXPECTED = (DemoError, ServerError, KubectlError, toolchain.ToolchainError, wordcount.BuildError)
+EXPECTED = (
+    DemoError,
+    ServerError,
+    KubectlError,
+    toolchain.ToolchainError,
+    wordcount.BuildError,
+    httpx.HTTPError,
+    aiohttp.ClientError,
+    client.ApiException,
+)
+"""What can go wrong on a machine that is not as it should be; anything else is a mistake in the project."""
 
 
 def main(argv: Sequence[str] = ()) -> int:
-    """Runs the demonstration; returns the exit code: 0 when the run succeeded and its result was read."""
-    argparse.ArgumentParser(prog="python -m dev demo", description=__doc__.split("\n\n")[0]).parse_args(argv)
-    console = Console()
+    """Runs the demonstration; returns the exit code, which is 0 only when the run succeeded and its result was read."""
+    summary = "Run the word-count example on real servers on this machine, from nothing to its result."
+    argparse.ArgumentParser(prog="python -m dev demo", description=summary).parse_args(argv)
+    console = Console(highlight=False)
     directory = Path(tempfile.mkdtemp(prefix="bacalhau-dag-demo-"))
     try:
         Demo(directory, console).run()
@@ -69,19 +85,19 @@ def main(argv: Sequence[str] = ()) -> int:
 
 
 def explain(error: Exception, directory: Path, console: Console) -> None:
-    """Says what failed, where the logs are and what to do."""
+    """Says what failed, where the logs are and what to do. Without logs, nothing is kept."""
     console.print(Text(f"\n✘ {error}", style="bold red"), soft_wrap=True)
-    logs = sorted(str(log) for log in directory.glob("*/log"))
+    logs = sorted(directory.glob("*/log"), key=lambda log: log.parent.name != Controller.name)
     if not logs:
         shutil.rmtree(directory)
         return
-    console.print("\nThe logs are kept; that of the controller is the one to read first:", highlight=False)
+    console.print("\nThe logs are kept. Read the first of them first:")
     for log in logs:
-        console.print(f"  {log}", soft_wrap=True, highlight=False)
-    console.print(f"Remove {directory} when you have read them, and run the demo again.", soft_wrap=True, highlight=False)
+        console.print(f"  {log}", soft_wrap=True)
+    console.print(f"Then remove {directory} and run the demo again.", soft_wrap=True)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Demo:
     """One demonstration, step by step."""
 
@@ -97,45 +113,105 @@ class Demo:
         with self.step("Compiled wordcount.go to WebAssembly"):
             module = wordcount.build(self.directory)
         plane = ControlPlane(self.directory)
-        controller = Controller(self.directory / "controller", kubeconfig=plane.kubeconfig)
+        controller = Controller(self.directory / Controller.name, kubeconfig=plane.kubeconfig)
         try:
             with self.step("Started Kubernetes' API, Bacalhau and IPFS"):
                 plane.start()
                 plane.install_crds()
             with self.step("Started the operator"):
                 controller.start()
-            with self.step("Added wordcount.wasm and Opticks.txt to IPFS"):
-                values = wordcount.arguments(plane.ipfs, module)
-            with self.step(f"Created the BacalhauDAG {NAMESPACE}/wordcount"):
-                create(plane, values)
-            result = asyncio.run(self.watch_run(plane, controller))
-            self.show_result(plane, result)
+            with self.step("Added wordcount.wasm and Opticks.txt to IPFS, and created the BacalhauDAG"):
+                create(plane, wordcount.manifest(wordcount.arguments(plane.ipfs, module)))
+            self.console.print()
+            self.show_result(plane, asyncio.run(self.watch(plane, controller)))
         finally:
             controller.kill()
             plane.close()
 
     @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        """Shows what is going on, and how long it took."""
+    def step(self, done: str) -> Iterator[None]:
+        """Says what was done, and how long it took; a terminal also sees that it goes on."""
         started = time.monotonic()
         if self.console.is_terminal:
-            with self.console.status(title):
+            with self.console.status(f"{done} …"):
                 yield
         else:
             yield
-        self.console.print(
-            Text.assemble(("✔ ", "green"), title, (f"  {duration(time.monotonic() - started)}", "dim"))
-        )
+        took = duration(time.monotonic() - started)
+        self.console.print(Text.assemble(("✔ ", "green"), done, (f"  {took}", "dim")))
 
-    async def watch_run(self, plane: ControlPlane, controller: Controller) -> Artifact:
-        """Shows the run until it ends; returns where its report is.
+    async def watch(self, plane: ControlPlane, controller: Controller) -> BacalhauDAG:
+        """Shows the run until it ends; returns it as it ended.
 
-        Raises DemoError if it does not succeed within RUN_TIMEOUT, ServerError if the operator ends before.
+        Raises DemoError if it does not end within RUN_TIMEOUT, ServerError if the operator ends before it.
         """
-        self.console.print()
-        supervision = asyncio.create_task(until_it_ends(controller))
-        try:
-            async with aclosing(sightings(plane.kubeconfig, "wordcount")) as dags:
-                following = asyncio.create_task(follow(dags, console=self.console))
-                await asyncio.wait([following, supervision], timeout=RUN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-...
+        async with aclosing(sightings(plane.kubeconfig, namespace=NAMESPACE, name="wordcount")) as dags:
+            following = asyncio.create_task(follow(dags, console=self.console))
+            try:
+                async with asyncio.timeout(RUN_TIMEOUT):
+                    await finished(following, controller)
+            except TimeoutError:
+                raise DemoError(f"The run had not ended after {RUN_TIMEOUT:.0f} s.") from None
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
+        last = following.result()
+        if last is None:
+            raise DemoError("The BacalhauDAG was deleted while it ran.")
+        return last
+
+    def show_result(self, plane: ControlPlane, dag: BacalhauDAG) -> None:
+        """Reads the results back from IPFS and shows them.
+
+        Raises DemoError if the run did not succeed.
+        """
+        if run_phase(dag) is not RunPhase.SUCCEEDED:
+            raise DemoError(f"The run ended as {run_phase(dag)}: {run_status(dag).message}")
+        outputs = {name: artifact.cid or "" for name, artifact in run_status(dag).outputs.items()}
+        counts = wordcount.read_counts(plane.ipfs.cat(f"{outputs['counts']}/outputs/counts.tsv"))
+        report = wordcount.read_report(plane.ipfs.cat(f"{outputs['report']}/outputs/report.tsv"))
+        self.console.print(
+            f"\nThe report is on IPFS: [bold]{outputs['report']}[/]/outputs/report.tsv", soft_wrap=True
+        )
+        self.console.print(
+            f"Newton's Opticks has {sum(counts.values()):,} words, {len(counts):,} different ones. "
+            "The most frequent with five letters or more:\n"
+        )
+        self.console.print(words_table(report[:SHOWN_WORDS]))
+
+
+async def finished(following: asyncio.Task[Any], controller: Controller) -> None:
+    """Waits for the end of the run.
+
+    Raises ServerError if the operator ends before it.
+    """
+    while not (await asyncio.wait([following], timeout=LIVENESS_INTERVAL))[0]:
+        if not controller.running:
+            raise ServerError(f"The operator ended. The end of its log:\n{controller.log_tail()}")
+
+
+def create(plane: ControlPlane, dag: dict[str, Any]) -> None:
+    """Creates a namespace, a connection to the plane's Bacalhau in it, and the DAG."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    connection = {
+        "apiVersion": API_VERSION,
+        "kind": "BacalhauConnection",
+        "metadata": {"name": "default"},
+        "spec": {"endpoint": plane.bacalhau.url, "ipfs": {"apiURL": plane.ipfs.api_url}},
+    }
+    plane.kubectl("create", "-f", "-", stdin=yaml.safe_dump(namespace))
+    plane.kubectl("create", "--namespace", NAMESPACE, "-f", "-", stdin=yaml.safe_dump_all([connection, dag]))
+
+
+def words_table(words: Sequence[RankedWord]) -> RenderableType:
+    """Words with their counts, and bars in proportion to these."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(justify="right", style="dim")
+    most = max((word.count for word in words), default=1)
+    for word in words:
+        bar = Text("█" * round(BAR_WIDTH * word.count / most), style="cyan")
+        table.add_row(str(word.rank), word.word, f"{word.count:,}", f"{word.percent:.2f} %", bar)
+    return table

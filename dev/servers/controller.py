@@ -18,7 +18,9 @@ class Controller(Server):
 
     name = "controller"
 
-    def __init__(self, directory: Path, *, kubeconfig: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, kubeconfig: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(directory)
         self._kubeconfig = kubeconfig
         self._settings = settings or {}

@@ -1,9 +1,10 @@
 // Command wordcount counts the words of a text in four steps, each a job of its own:
 //
-//	wordcount split TEXT PARTS     cut a text into PARTS pieces:            part-0, part-1, …
-//	wordcount count PART           count the words of one piece:            counts.tsv
-//	wordcount reduce COUNTS…       add the counts of all pieces:            counts.tsv
-//	wordcount report COUNTS TOP    the TOP most frequent words, by rank:    report.tsv
+//	wordcount split TEXT PARTS              cut a text into PARTS pieces:    part-0, part-1, …
+//	wordcount count PART                    count the words of one piece:    counts.tsv
+//	wordcount reduce COUNTS…                add the counts of all pieces:    counts.tsv
+//	wordcount report COUNTS TOP LETTERS     rank the TOP most frequent words
+//	                                        of at least LETTERS letters:     report.tsv
 //
 // Every step writes its results to /outputs, each file once and none in a sub-directory: a WASM job's
 // output directory can do no more than that. The package fmt is left out on purpose: it is half of the
@@ -12,6 +13,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"maps"
 	"os"
@@ -20,11 +22,12 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 const outputs = "/outputs"
 
-var errUsage = errors.New("usage: wordcount split TEXT PARTS | count PART | reduce COUNTS… | report COUNTS TOP")
+var errUsage = errors.New("usage: wordcount split TEXT PARTS | count PART | reduce COUNTS… | report COUNTS TOP LETTERS")
 
 func main() {
 	if err := run(os.Args[1:], outputs); err != nil {
@@ -45,8 +48,8 @@ func run(args []string, out string) error {
 		return count(files[0], out)
 	case step == "reduce":
 		return reduce(files, out)
-	case step == "report" && len(files) == 2:
-		return report(files[0], files[1], out)
+	case step == "report" && len(files) == 3:
+		return report(files[0], files[1], files[2], out)
 	}
 	return errUsage
 }
@@ -90,8 +93,12 @@ func reduce(paths []string, out string) error {
 	return writeCounts(filepath.Join(out, "counts.tsv"), total)
 }
 
-func report(path, top, out string) error {
+func report(path, top, letters, out string) error {
 	n, err := positive("TOP", top)
+	if err != nil {
+		return err
+	}
+	shortest, err := positive("LETTERS", letters)
 	if err != nil {
 		return err
 	}
@@ -99,7 +106,7 @@ func report(path, top, out string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(out, "report.tsv"), ranking(counts, n), 0o644)
+	return os.WriteFile(filepath.Join(out, "report.tsv"), ranking(counts, n, shortest), 0o644)
 }
 
 // pieces cuts text into n runs of whole lines of about the same size; the last may be empty.
@@ -135,17 +142,18 @@ func separates(r rune) bool {
 	return !unicode.IsLetter(r) && r != '\''
 }
 
-// ranking lists the n most frequent words: rank, word, count and its share of all words in percent.
-func ranking(counts map[string]int, n int) []byte {
+// ranking lists the n most frequent words that are not too short: rank, word, count, and percent of all words.
+func ranking(counts map[string]int, n, shortest int) []byte {
 	total := 0
-	for _, count := range counts {
+	var words []string
+	for word, count := range counts {
 		total += count
-	}
-	words := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		if counts[a] != counts[b] {
-			return counts[b] - counts[a]
+		if utf8.RuneCountInString(word) >= shortest {
+			words = append(words, word)
 		}
-		return strings.Compare(a, b)
+	}
+	slices.SortFunc(words, func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
 	})
 	table := []byte("rank\tword\tcount\tpercent\n")
 	for i, word := range words[:min(n, len(words))] {

@@ -43,8 +43,8 @@ func TestPiecesAreOfAboutTheSameSize(t *testing.T) {
 }
 
 func TestTheRankingIsByCountThenByWord(t *testing.T) {
-	got := string(ranking(map[string]int{"light": 2, "colour": 1, "angle": 1, "ray": 4}, 3))
-	want := "rank\tword\tcount\tpercent\n1\tray\t4\t50.00\n2\tlight\t2\t25.00\n3\tangle\t1\t12.50\n"
+	got := string(ranking(map[string]int{"light": 2, "colour": 1, "angle": 1, "æthers": 1, "ray": 3}, 3, 5))
+	want := "rank\tword\tcount\tpercent\n1\tlight\t2\t25.00\n2\tangle\t1\t12.50\n3\tcolour\t1\t12.50\n"
 	if got != want {
 		t.Errorf("ranking: got %q, want %q", got, want)
 	}
@@ -74,7 +74,7 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 			t.Errorf("%v: got %v, want the usage", args, err)
 		}
 	}
-	for _, args := range [][]string{{"split", "Opticks.txt", "0"}, {"report", "Opticks.txt", "ten"}, {"report", "Opticks.txt", "10"}} {
+	for _, args := range [][]string{{"split", "Opticks.txt", "0"}, {"report", "Opticks.txt", "ten", "5"}, {"report", "Opticks.txt", "10", "5"}} {
 		if err := run(args, t.TempDir()); err == nil || err == errUsage {
 			t.Errorf("%v: got %v, want what is wrong", args, err)
 		}
