@@ -1,6 +1,13 @@
-"""What holds for all tests."""
+"""What holds for all tests, and what every test may ask for.
+
+Only tests marked `e2e` ask for the plane: it takes real servers, built when they are missing.
+"""
 
 import asyncio
+
+from tests.support.plane import kubectl, namespace, plane
+
+__all__ = ["kubectl", "namespace", "plane"]
 
 
 def pytest_configure() -> None:

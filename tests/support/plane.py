@@ -1,0 +1,42 @@
+"""The local control plane as fixtures: one for the whole test session, a namespace for each test.
+
+Tests that damage servers (kill, stop, fill) start a plane of their own with `ControlPlane`; everything else shares this
+one, because a plane takes five seconds to start.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from dev.plane import ControlPlane
+from dev.servers.kubectl import Kubectl
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A running control plane with the project's CRDs. Its logs stay in pytest's temporary folder."""
+    with ControlPlane(tmp_path_factory.mktemp("plane")) as plane:
+        plane.install_crds()
+        yield plane
+
+
+@pytest.fixture
+def kubectl(plane: ControlPlane) -> Kubectl:
+    """kubectl as the administrator: `kubectl("get", "bdag", "-n", namespace)` returns what it prints."""
+    return plane.kubectl
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A Kubernetes namespace of the test's own, named after it; its deletion is not waited for."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_")).strip("-")
+    name = f"{words[:40].strip('-')}-{next(_numbers)}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
