@@ -49,7 +49,8 @@ class BacalhauServer(Server):
         self._port = free_port()
         self._nats_port = free_port()
         self._publisher_port = free_port()
-        self._http = loopback_client(self.url, headers=self._authorization(), verify=self._trusted())
+        trust = options.certificate.trust if options.certificate else None
+        self._http = loopback_client(self.url, headers=self._authorization(), trust=trust)
 
     @property
     @override
@@ -132,9 +133,6 @@ class BacalhauServer(Server):
 
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.options.api_key}"} if self.options.api_key else {}
-
-    def _trusted(self) -> str | bool:
-        return str(self.options.certificate.authority) if self.options.certificate else True
 
 
 def _overlaid(base: Config, over: Config) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,11 @@ class Certificate:
     chain: Path
     key: Path
     authority: Path
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """What makes a client trust exactly this authority."""
+        return ssl.create_default_context(cafile=self.authority)
 
 
 def issue_certificate(directory: Path, *, name: str = "server") -> Certificate:

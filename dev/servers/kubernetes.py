@@ -37,7 +37,7 @@ class KubeAPIServer(Server):
         self.kubeconfig = self._write_kubeconfig("admin", self.admin_token)
         self._http = loopback_client(
             self.url,
-            verify=str(self.certificate.authority),
+            trust=self.certificate.trust,
             headers={"Authorization": f"Bearer {self.admin_token}"},
         )
 
@@ -124,7 +124,7 @@ class KubeControllerManager(Server):
         super().__init__(directory)
         self._api_server = api_server
         self._port = free_port()
-        self._http = loopback_client(self.url, verify=False)  # it certifies itself anew at each start
+        self._http = loopback_client(self.url)  # it certifies itself anew at each start
 
     @property
     @override

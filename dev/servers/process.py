@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -179,10 +180,17 @@ def wait_until(
         time.sleep(interval)
 
 
-def loopback_client(url: str, **options: object) -> httpx.Client:
-    """A client for one of the servers here: no proxy between, no connection left open between requests."""
+def loopback_client(
+    url: str, *, headers: Mapping[str, str] | None = None, trust: ssl.SSLContext | None = None
+) -> httpx.Client:
+    """A client for one of the servers here: no proxy between, no connection left open between requests.
+
+    Without `trust` a certificate is not looked at.
+    """
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.Client(base_url=url, trust_env=False, limits=limits, timeout=10, **options)  # type: ignore[arg-type]
+    return httpx.Client(
+        base_url=url, headers=headers, verify=trust or False, trust_env=False, limits=limits, timeout=10
+    )
 
 
 _reserved: set[int] = set()

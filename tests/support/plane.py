@@ -28,7 +28,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def kubectl(plane: ControlPlane) -> Kubectl:
-    """kubectl as the administrator: `kubectl("get", "bdag", "-n", namespace)` returns what it prints."""
+    """Runs kubectl as the administrator: `kubectl("get", "bdag", "-n", namespace)` returns what it prints."""
     return plane.kubectl
 
 
