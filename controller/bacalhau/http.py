@@ -220,7 +220,7 @@ class Channel:
                 f"{self} did not answer within {self._timeout:g} seconds. "
                 "Check that the server is healthy and not overloaded."
             ) from error
-        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(
                 f"{self} cannot be reached: {_reason(error)}. Check the address, the network and that the server runs."
             ) from error
@@ -229,7 +229,7 @@ class Channel:
         """Read the answer into ``body`` and return its status."""
         response = await self._http.send(request, stream=True)
         try:
-            async for piece in response.aiter_raw():
+            async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > self._max_answer_bytes:
                     raise UnexpectedAnswer(
