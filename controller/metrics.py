@@ -62,7 +62,7 @@ QUEUE_RETRIES = Counter(
 )
 STATUS_WRITES = Counter(
     "bacalhau_dag_status_writes",
-    "Attempts to write a status, by result: written, unchanged, conflict, refused, unavailable or lost.",
+    "Attempts to write a status, by result: written, unchanged, conflict, refused, unavailable, failed or lost.",
     ["result"],
     registry=REGISTRY,
 )
