@@ -5,9 +5,9 @@ Only tests marked `e2e` ask for the plane: it takes real servers, built when the
 
 import asyncio
 
-from tests.support.plane import kubectl, namespace, plane
+from tests.support.plane import kubectl, namespace, own_plane, plane
 
-__all__ = ["kubectl", "namespace", "plane"]
+__all__ = ["kubectl", "namespace", "own_plane", "plane"]
 
 
 def pytest_configure() -> None:

@@ -1,7 +1,7 @@
 """The local control plane as fixtures: one for the whole test session, a namespace for each test.
 
-Tests that damage servers (kill, stop, fill) start a plane of their own with `ControlPlane`; everything else shares this
-one, because a plane takes five seconds to start.
+Tests that damage servers (kill, stop, fill) take `own_plane`, which their module alone uses; everything else shares one,
+because a plane takes five seconds to start.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ _numbers = itertools.count(1)
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running control plane with the project's CRDs. Its logs stay in pytest's temporary folder."""
     with ControlPlane(tmp_path_factory.mktemp("plane")) as plane:
+        plane.install_crds()
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def own_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A plane for the tests of one module, which may stop and kill its servers if they start them again."""
+    with ControlPlane(tmp_path_factory.mktemp("own-plane")) as plane:
         plane.install_crds()
         yield plane
 
