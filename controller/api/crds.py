@@ -181,11 +181,9 @@ def _schema(kind: Kind) -> Schema:
         "type": "object",
         "required": ["spec"],
         "properties": {
-            "apiVersion": {
-                "type": "string",
-                "description": "Version of the API that this object is written for.",
-            },
-            "kind": {"type": "string", "description": "Kind of this object."},
+            # The API server writes its own descriptions of these three.
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural_schema(kind.spec, "spec"),
             "status": structural_schema(kind.status, "status") | {"default": dict(UNSEEN_STATUS)},

@@ -18,13 +18,49 @@ __all__ = ["CONNECTION_RULES", "DAG_RULES", "Rule", "add_rules"]
 
 Rule = Mapping[str, str]
 
-GRAPH_FIELDS: Final = ("nodes", "jobTemplates", "parameters", "arguments", "outputs", "connectionRef")
-CONTROL_FIELDS: Final = ("suspend", "parallelism", "failurePolicy")
+MAY_CHANGE: Final = "Only suspend, parallelism and failurePolicy may."
+
+# What makes up the graph that a run follows. A field that may be left out is compared with that in mind.
+GRAPH_FIELDS: Final = {
+    "connectionRef": "optional",
+    "parameters": "optional",
+    "arguments": "optional",
+    "jobTemplates": "optional",
+    "nodes": "required",
+    "outputs": "optional",
+}
+
+
+def _frozen_after_start(field: str, presence: str) -> Rule:
+    """A started run follows the graph that it started with; a changed one would need another run.
+
+    The rule sits on the resource itself, the only place that sees both status and spec. An equality costs the
+    estimator no more than a list has entries, and compares unknown fields of jobs too.
+    """
+    new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
+    equal = f"{new} == {old}"
+    if presence == "optional":
+        equal = f"has({new}) == has({old}) && (!has({new}) || {equal})"
+    return {
+        "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || {equal}",
+        "message": f"spec.{field} cannot change: the DAG has started. {MAY_CHANGE} To run another graph, create "
+        "another DAG.",
+        "fieldPath": f".spec.{field}",
+        "reason": "FieldValueForbidden",
+    }
+
 
 EXACTLY_ONE_JOB: Final[Rule] = {
     "rule": "has(self.job) != has(self.template)",
     "messageExpression": "'node \"' + self.name + '\" needs exactly one of job and template'",
     "message": "a node needs exactly one of job and template",
+}
+
+NO_SELF_DEPENDENCY: Final[Rule] = {
+    "rule": "!has(self.dependencies) || !(self.name in self.dependencies)",
+    "messageExpression": "'node \"' + self.name + '\" cannot depend on itself'",
+    "message": "a node cannot depend on itself",
+    "fieldPath": ".dependencies",
 }
 
 EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
@@ -33,7 +69,8 @@ EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
 }
 
 DAG_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "spec.nodes[]": (EXACTLY_ONE_JOB,),
+    "": tuple(_frozen_after_start(field, presence) for field, presence in GRAPH_FIELDS.items()),
+    "spec.nodes[]": (EXACTLY_ONE_JOB, NO_SELF_DEPENDENCY),
 }
 CONNECTION_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "spec.auth": (EXACTLY_ONE_CREDENTIAL,),

@@ -141,14 +141,20 @@ class _Translation:
         return schema
 
     def _map(self, raw: Schema, path: str, seen: tuple[str, ...]) -> Schema:
-        """A mapping with free keys. The API server has no way to check keys, so their pattern stays with pydantic."""
+        """A mapping with free keys. The API server has no way to check keys, so their pattern stays with pydantic.
+
+        One whose values can be anything is written as an object of unknown fields, which is the same, but visible
+        to CEL: rules can compare it with its former self.
+        """
         patterns = list(raw.get("patternProperties", {}).values())
         values = patterns[0] if patterns else raw.get("additionalProperties")
         if len(patterns) > 1 or values is False:
             raise SchemaError(path, "is an object whose fields are not known; a map has one kind of value.")
         if values is None:
             return {PRESERVE: True}
-        return {"additionalProperties": self.value({} if values is True else values, f"{path}.*", seen)}
+        schema = self.value({} if values is True else values, f"{path}.*", seen)
+        _check_map_size(raw, path)
+        return {PRESERVE: True} if _is_anything(schema) else {"additionalProperties": schema}
 
 
 def _overlay(below: Schema, above: Schema) -> Schema:
@@ -221,8 +227,15 @@ def _check_bounds(schema: Schema, path: str) -> None:
         raise SchemaError(path, "is a string without maxLength or enum.")
     if schema.get("type") == "array" and "maxItems" not in schema:
         raise SchemaError(path, "is a list without maxItems.")
-    if "additionalProperties" in schema and "maxProperties" not in schema:
+
+
+def _check_map_size(raw: Schema, path: str) -> None:
+    if "maxProperties" not in raw:
         raise SchemaError(path, "is a map without maxProperties.")
+
+
+def _is_anything(schema: Schema) -> bool:
+    return PRESERVE in schema and "type" not in schema
 
 
 def _check_list_keys(schema: Schema, path: str) -> None:
