@@ -120,7 +120,7 @@ class Demo:
                 plane.install_crds()
             with self.step("Started the operator"):
                 controller.start()
-            with self.step("Added wordcount.wasm and Opticks.txt to IPFS, and created the BacalhauDAG"):
+            with self.step("Added program and text to IPFS, created the BacalhauDAG"):
                 create(plane, wordcount.manifest(wordcount.arguments(plane.ipfs, module)))
             self.console.print()
             self.show_result(plane, asyncio.run(self.watch(plane, controller)))
@@ -174,8 +174,9 @@ class Demo:
             f"\nThe report is on IPFS: [bold]{outputs['report']}[/]/outputs/report.tsv", soft_wrap=True
         )
         self.console.print(
-            f"Newton's Opticks has {sum(counts.values()):,} words, {len(counts):,} different ones. "
-            "The most frequent with five letters or more:\n"
+            f"Newton's Opticks has {sum(counts.values()):,} words, {len(counts):,} of them different. "
+            "The most frequent with at least five letters:\n",
+            soft_wrap=True,
         )
         self.console.print(words_table(report[:SHOWN_WORDS]))
 

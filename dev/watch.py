@@ -24,6 +24,9 @@ Clock = Callable[[], datetime]
 
 REFRESHES_PER_SECOND = 10
 PROGRESS_WIDTH = 30
+MANY = 3
+"""Up to so many nodes a join lists by name."""
+
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 STYLES: Mapping[str, tuple[str, str]] = {
@@ -140,15 +143,18 @@ def render(dag: BacalhauDAG, *, at: datetime) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column()  # rich narrows only what may wrap, so this column gives way; its texts are cut all the same
     for row in rows(dag.spec):
         status = node_status(dag, row.name)
         took = elapsed(status, at)
+        style = "dim" if status.phase is NodePhase.SUCCEEDED else "red"
         table.add_row(
-            Text.assemble((row.guide, "dim"), row.name, (row.joins, "dim")),
+            Text.assemble(
+                (row.guide, "dim"), row.name, (row.joins, "dim"), no_wrap=True, overflow="ellipsis"
+            ),
             _phase_text(status.phase, at),
             "" if took is None else duration(took),
-            Text(_detail(status), style="dim" if status.phase is NodePhase.SUCCEEDED else "red"),
+            Text(_detail(status), style=style, no_wrap=True, overflow="ellipsis"),
         )
     return Group(_heading(dag, at), table, *_message(dag))
 
@@ -239,6 +245,8 @@ def _siblings(indent: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
 
 
 def _joins(edges: Sequence[str]) -> str:
+    if len(edges) > MANY:
+        return f"  ← {edges[0]} … {edges[-1]} ({len(edges)})"
     return f"  ← {', '.join(edges)}" if len(edges) > 1 else ""
 
 

@@ -89,6 +89,13 @@ def test_a_join_hangs_beside_the_branches_it_joins() -> None:
     ]
 
 
+def test_a_join_of_many_nodes_names_the_first_and_the_last() -> None:
+    branches = [f"n{i}" for i in range(9)]
+    graph: dict[str, list[str]] = {name: [] for name in branches}
+    *_, last = watch.rows(dag({**graph, "join": branches}).spec)
+    assert last.joins.strip() == "← n0 … n8 (9)"
+
+
 @pytest.mark.parametrize(
     ("graph", "parents"),
     [
@@ -147,8 +154,13 @@ def test_a_failure_is_explained_below_the_tree() -> None:
     assert last == 'node "split": exit code 7: no such file'
 
 
-def test_a_narrow_terminal_cuts_results_and_keeps_one_line_per_node() -> None:
-    assert len(drawn(dag(MAP_REDUCE, RUNNING), width=60)) == 1 + len(MAP_REDUCE)
+def test_a_narrow_terminal_cuts_results_and_nothing_else() -> None:
+    cid = "Qm" + "x" * 44
+    succeeded = {"phase": "Succeeded", "outputs": {"uri": f"ipfs://{cid}", "cid": cid}}
+    _, *nodes = drawn(dag(MAP_REDUCE, {"nodes": dict.fromkeys(MAP_REDUCE, succeeded)}), width=80)
+    assert len(nodes) == len(MAP_REDUCE)
+    assert all("✔ Succeeded" in line and line.endswith("…") for line in nodes)
+    assert any("reduce  ← count-0, count-1 " in line for line in nodes)
 
 
 async def test_a_log_has_one_line_for_each_change_of_a_phase() -> None:
