@@ -6,9 +6,9 @@ failure. A terminal sees the graph advance; a log gets one line for each change.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,6 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from controller.api import API_VERSION
 from controller.api.dag import BacalhauDAG, RunPhase
 from dev import toolchain, wordcount
 from dev.plane import TOOLS, ControlPlane
@@ -58,6 +57,7 @@ EXPECTED = (
     KubectlError,
     toolchain.ToolchainError,
     wordcount.BuildError,
+    subprocess.SubprocessError,
     httpx.HTTPError,
     aiohttp.ClientError,
     client.ApiException,
@@ -65,10 +65,8 @@ EXPECTED = (
 """What can go wrong on a machine that is not as it should be; anything else is a mistake in the project."""
 
 
-def main(argv: Sequence[str] = ()) -> int:
+def main() -> int:
     """Runs the demonstration; returns the exit code, which is 0 only when the run succeeded and its result was read."""
-    summary = "Run the word-count example on real servers on this machine, from nothing to its result."
-    argparse.ArgumentParser(prog="python -m dev demo", description=summary).parse_args(argv)
     console = Console(highlight=False)
     directory = Path(tempfile.mkdtemp(prefix="bacalhau-dag-demo-"))
     try:
@@ -192,16 +190,10 @@ async def finished(following: asyncio.Task[Any], controller: Controller) -> None
 
 
 def create(plane: ControlPlane, dag: dict[str, Any]) -> None:
-    """Creates a namespace, a connection to the plane's Bacalhau in it, and the DAG."""
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    connection = {
-        "apiVersion": API_VERSION,
-        "kind": "BacalhauConnection",
-        "metadata": {"name": "default"},
-        "spec": {"endpoint": plane.bacalhau.url, "ipfs": {"apiURL": plane.ipfs.api_url}},
-    }
-    plane.kubectl("create", "-f", "-", stdin=yaml.safe_dump(namespace))
-    plane.kubectl("create", "--namespace", NAMESPACE, "-f", "-", stdin=yaml.safe_dump_all([connection, dag]))
+    """Creates a namespace, the connection to the plane's Bacalhau in it, and the DAG."""
+    plane.kubectl("create", "namespace", NAMESPACE)
+    plane.create_connection(namespace=NAMESPACE)
+    plane.kubectl("create", "--namespace", NAMESPACE, "-f", "-", stdin=yaml.safe_dump(dag))
 
 
 def words_table(words: Sequence[RankedWord]) -> RenderableType:

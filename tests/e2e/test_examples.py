@@ -9,12 +9,10 @@ import subprocess
 from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from controller.api import API_VERSION
 from controller.api.dag import BacalhauDAG, RunPhase
 from dev import wordcount
 from dev.plane import ControlPlane
@@ -32,29 +30,15 @@ RUN_TIMEOUT = 180
 
 
 @pytest.fixture
-def connection(plane: ControlPlane, kubectl: Kubectl, namespace: str) -> None:
-    """A BacalhauConnection named `default`, which is the one that DAGs use if they name none."""
-    spec = {"endpoint": plane.bacalhau.url, "ipfs": {"apiURL": plane.ipfs.api_url}}
-    create(
-        kubectl,
-        namespace,
-        {
-            "apiVersion": API_VERSION,
-            "kind": "BacalhauConnection",
-            "metadata": {"name": "default"},
-            "spec": spec,
-        },
-    )
+def connection(plane: ControlPlane, namespace: str) -> None:
+    """The BacalhauConnection that DAGs use if they name none."""
+    plane.create_connection(namespace=namespace)
 
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of the word count, compiled."""
     return wordcount.build(tmp_path_factory.mktemp("wordcount"))
-
-
-def create(kubectl: Kubectl, namespace: str, body: dict[str, Any]) -> None:
-    kubectl("create", "--namespace", namespace, "-f", "-", stdin=yaml.safe_dump(body))
 
 
 async def ended(plane: ControlPlane, namespace: str, name: str) -> BacalhauDAG:
@@ -87,7 +71,8 @@ def counted_by_python(text: str) -> Counter[str]:
 async def test_the_words_of_the_opticks_are_counted(
     plane: ControlPlane, kubectl: Kubectl, namespace: str, module: Path
 ) -> None:
-    create(kubectl, namespace, wordcount.manifest(wordcount.arguments(plane.ipfs, module)))
+    manifest = wordcount.manifest(wordcount.arguments(plane.ipfs, module))
+    kubectl("create", "--namespace", namespace, "-f", "-", stdin=yaml.safe_dump(manifest))
     dag = await ended(plane, namespace, "wordcount")
 
     expected = counted_by_python(wordcount.TEXT.read_text())

@@ -45,7 +45,7 @@ def test_a_failure_is_an_exit_code_not_a_traceback(
         raise toolchain.ToolchainError("Go was not found. Install Go 1.26 or newer.")
 
     monkeypatch.setattr(toolchain, "find_all", refuse)
-    assert demo.main([]) == 1
+    assert demo.main() == 1
     assert "Install Go 1.26 or newer." in capsys.readouterr().out
 
 
