@@ -13,6 +13,7 @@ What it offers:
 - `plane.ipfs`: `.api_url`, `.gateway_url`, `.add(bytes)`, `.add_directory({path: bytes})`, `.add_path(Path)`, `.cat(path)`,
   `.ls(path)`, `.read_directory(cid)`.
 - `plane.s3`: `.endpoint`, `.access_key`, `.secret_key`, `.region`, `.create_bucket`, `.put`, `.get`, `.keys`.
+- `plane.install_crds()`, and `plane.create_connection(namespace=...)` for the BacalhauConnection `default` to all of these.
 - `plane.start_bacalhau(name, BacalhauOptions(...))`: a further node: an orchestrator only, a compute node that joins one,
   one that asks for an API key or serves TLS (`plane.issue_certificate(name)`), or any with extra `config`.
 
@@ -23,6 +24,7 @@ Any number of planes can run at once.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,6 +120,16 @@ class ControlPlane:
         applied = self.kubectl("apply", "--server-side", "-f", CRDS, "-o", "name").split()
         self.kubectl("wait", "--for=condition=Established", "--timeout=30s", *applied)
         return applied
+
+    def create_connection(self, *, namespace: str, name: str = "default") -> None:
+        """Creates a BacalhauConnection to the plane's Bacalhau and IPFS node, or makes it what it should be."""
+        connection = {
+            "apiVersion": "bacalhau.org/v1alpha1",
+            "kind": "BacalhauConnection",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"endpoint": self.bacalhau.url, "ipfs": {"apiURL": self.ipfs.api_url}},
+        }
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(connection))
 
     def start_bacalhau(self, name: str, options: BacalhauOptions) -> BacalhauServer:
         """Starts one more Bacalhau node, which ends with the plane; returns when it is ready."""

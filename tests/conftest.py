@@ -5,7 +5,9 @@ Only tests marked `e2e` ask for the plane: it takes real servers, built when the
 
 import asyncio
 
-from tests.support.plane import kubectl, namespace, own_plane, plane
+import pytest
+
+from tests.support.plane import build_tools, kubectl, namespace, own_plane, plane
 
 __all__ = ["kubectl", "namespace", "own_plane", "plane"]
 
@@ -17,3 +19,8 @@ def pytest_configure() -> None:
     nobody closes, which is reported as an unclosed resource when pytest ends.
     """
     asyncio.set_event_loop(None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the servers built before the first test that needs them: that may take longer than any test may."""
+    build_tools(session.items, session.config)

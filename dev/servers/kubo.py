@@ -58,9 +58,14 @@ class Kubo(Server):
         """The HTTP gateway, `/ipfs/<cid>` below it."""
         return f"http://127.0.0.1:{self._gateway_port}"
 
+    @property
+    def repository(self) -> Path:
+        """Its repository, which `ipfs` takes as `IPFS_PATH` to talk to it."""
+        return self.directory / "repo"
+
     @override
     def environment(self) -> Mapping[str, str]:
-        return {"IPFS_PATH": str(self.directory / "repo"), "IPFS_TELEMETRY": "off"}
+        return {"IPFS_PATH": str(self.repository), "IPFS_TELEMETRY": "off"}
 
     @override
     def prepare(self) -> None:
@@ -68,7 +73,7 @@ class Kubo(Server):
         environment = {**os.environ, **self.environment()}
         command = [str(toolchain.find("ipfs")), "init", "--empty-repo"]
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
-        path = self.directory / "repo" / "config"
+        path = self.repository / "config"
         path.write_text(json.dumps(self._isolated(json.loads(path.read_text()))))
 
     def _isolated(self, config: dict[str, Any]) -> dict[str, Any]:

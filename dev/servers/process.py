@@ -75,6 +75,14 @@ class Server(ABC):
         return self._process is not None and self._process.poll() is None
 
     @property
+    def healthy(self) -> bool:
+        """Whether it runs and answers its health check now."""
+        try:
+            return self.running and self.ready()
+        except httpx.HTTPError:
+            return False
+
+    @property
     def pid(self) -> int | None:
         """The process id while it runs."""
         return self._process.pid if self._process and self.running else None
@@ -151,10 +159,7 @@ class Server(ABC):
             raise ServerError(
                 f"{self.name} ended while it started. The end of {self.log}:\n{self.log_tail()}"
             )
-        try:
-            return self.ready()
-        except httpx.HTTPError:
-            return False
+        return self.healthy
 
     def _kill_and_explain(self) -> str:
         self.kill()

@@ -9,13 +9,27 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
-from dev.plane import ControlPlane
+from dev import toolchain
+from dev.plane import TOOLS, ControlPlane
 from dev.servers.kubectl import Kubectl
 
 _numbers = itertools.count(1)
+
+
+def build_tools(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Builds the servers that the selected tests need, outside of their timeouts, where progress can be seen."""
+    if not any(item.get_closest_marker("e2e") for item in items):
+        return
+    capture = config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            toolchain.find_all(TOOLS)
+    except toolchain.ToolchainError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,61 @@
+# Every command a developer needs. `make` alone lists them.
+#
+# Nothing has to be installed first but Python 3.11 or newer and Go: `make venv` brings the Python tools at the versions
+# of the lock, and the servers are built from source once, into a cache outside the tree.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv tools up status down demo test check format crds lock
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(INSTALLED) ## Make the virtual environment, or bring it up to date with the lock
+
+$(INSTALLED): requirements-dev.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+tools: venv ## Build the local servers that are missing (once; about 20 minutes on two cores)
+	@$(BIN)/python -m dev tools
+
+up: venv ## Start Kubernetes' API, Bacalhau, IPFS and S3 on this machine, in the background
+	@$(BIN)/python -m dev up
+
+status: venv ## Show what `make up` started
+	@$(BIN)/python -m dev status
+
+down: venv ## End what `make up` started
+	@$(BIN)/python -m dev down
+
+demo: venv ## Run the word-count example from nothing to its result, on servers of its own
+	@$(BIN)/python -m dev demo
+
+test: venv tools ## Run all tests
+	$(BIN)/pytest
+
+check: venv ## Run the linters and the type checker
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv ## Format the code, and repair what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+crds: venv ## Generate crds/ from the models in controller/api
+	$(BIN)/python -m controller.api
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
+
+lock: venv ## Pin the dependencies that pyproject.toml asks for
+	$(LOCK) -o requirements.lock
+	$(LOCK) --group dev -o requirements-dev.lock
