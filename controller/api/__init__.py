@@ -6,6 +6,3 @@ Everything else in the package may import this; this imports nothing of the proj
 GROUP = "bacalhau.org"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
-
-FINALIZER = f"{GROUP}/stop-jobs"
-"""Held by a DAG whose jobs may be running, so that deleting the DAG stops them first."""

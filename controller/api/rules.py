@@ -18,7 +18,7 @@ __all__ = ["CONNECTION_RULES", "DAG_RULES", "Rule", "add_rules"]
 
 Rule = Mapping[str, str]
 
-MAY_CHANGE: Final = "Only suspend, parallelism and failurePolicy may."
+MAY_CHANGE: Final = "Only suspend and parallelism may."
 
 # What makes up the graph that a run follows. A field that may be left out is compared with that in mind.
 GRAPH_FIELDS: Final = {
@@ -28,6 +28,7 @@ GRAPH_FIELDS: Final = {
     "jobTemplates": "optional",
     "nodes": "required",
     "outputs": "optional",
+    "failurePolicy": "optional",
 }
 
 

@@ -72,6 +72,11 @@ class BacalhauClient:
         """Close all connections."""
         await self._channel.aclose()
 
+    def use(self, channel: Channel) -> Channel:
+        """Go on through another channel, with another address or other credentials; returns the one used so far."""
+        used, self._channel = self._channel, channel
+        return used
+
     @property
     def traffic(self) -> Traffic:
         """How many requests and bytes went to this cluster."""

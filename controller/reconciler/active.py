@@ -1,0 +1,274 @@
+"""A run in progress: the engine's ``Run`` with all that carries out its effects.
+
+Observations from every side (submissions, the tracker, stops) are put into an inbox and the DAG's key is woken; ``advance`` then takes
+them in together. Nothing here waits for the network: what takes time is a task of its own, and ends with the run.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from controller import metrics
+from controller.api.bacalhau import JobSighting
+from controller.api.dag import DAGSpec
+from controller.bacalhau.errors import CredentialsRejected, Refused, Transient
+from controller.bacalhau.submission import Submitted, ensure_job
+from controller.engine import (
+    Controls,
+    Emit,
+    JobLost,
+    JobSeen,
+    JobSubmitted,
+    Observation,
+    Reporter,
+    Run,
+    StopJob,
+    SubmissionRefused,
+    SubmitJob,
+    WakeAt,
+    graph_hash,
+)
+from controller.kube.backoff import Backoff
+from controller.kube.events import EventRecorder
+from controller.kube.status import StatusWriter
+from controller.reconciler.connection import Connection, Problem
+from controller.reconciler.recovery import Recovered
+
+_log = logging.getLogger(__name__)
+
+SPEC_CHANGED = Problem(
+    "SpecChanged",
+    "The graph was changed after the DAG had started, and it cannot change any more. Restore the spec, or create a "
+    "DAG of another name; suspend and parallelism are what may change.",
+)
+
+RETRIES = Backoff(base=0.5, cap=30)
+
+
+class ActiveRun:
+    """One run that has not ended.
+
+    Args:
+        run: the engine's run, before its first advance.
+        reporter: writes the run down.
+        connection: where its jobs go.
+        exclusive: whether the run has its Bacalhau namespace for itself.
+        writer: brings its status to the API server.
+        events: tells people.
+        wake: has ``advance`` called soon, or after so many seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Run,
+        reporter: Reporter,
+        connection: Connection,
+        exclusive: bool,
+        writer: StatusWriter,
+        events: EventRecorder,
+        wake: Callable[[float], None],
+    ) -> None:
+        self.run = run
+        self.connection = connection
+        self.writer = writer
+        self._reporter = reporter
+        self._exclusive = exclusive
+        self._events = events
+        self._wake = wake
+        self._inbox: list[Observation] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._said: tuple[str, Problem | None] | None = None
+        self._checked: int | None = None
+        self._spec_problem: Problem | None = None
+
+    def check_spec(self, generation: int, spec: Callable[[], DAGSpec]) -> Problem | None:
+        """Notice that the graph was changed. The run goes on with the graph that it started with."""
+        if self._checked != generation:
+            self._checked = generation
+            self._spec_problem = SPEC_CHANGED if graph_hash(spec()) != self.run.graph.hash else None
+        return self._spec_problem
+
+    def observe(self, observations: Iterable[Observation]) -> None:
+        """Take note of facts, and advance soon."""
+        self._inbox.extend(observations)
+        self._wake(0)
+
+    def advance(self, controls: Controls, *, generation: int, hindrance: Problem | None) -> None:
+        """Take in what was observed, do what follows, and report it."""
+        observations, self._inbox = self._inbox, []
+        now = time.time()
+        effects = self.run.advance(observations, controls, now)
+        for observation in observations:
+            self._release(observation)
+        announcements = []
+        for effect in effects:
+            match effect:
+                case SubmitJob():
+                    self._spawn(self._submit(effect))
+                case StopJob():
+                    self._spawn(self._stop(effect))
+                case WakeAt():
+                    self._wake(effect.time - now)
+                case Emit():
+                    announcements.append(effect)
+        self._report(announcements, generation=generation, hindrance=hindrance, now=now)
+
+    def track(self, node: str, attempt: int, job_id: str, *, submitted_at: float) -> None:
+        """Have every change of a job observed from now on."""
+        self.connection.slots.take(self._holder(node, attempt))
+        self.connection.tracker.track(
+            self.run.context.bacalhau_namespace,
+            job_id,
+            submitted_at=submitted_at,
+            on_change=partial(self._seen, node, attempt),
+            on_lost=partial(self._lost, node, attempt),
+            exclusive_namespace=self._exclusive,
+        )
+
+    def resume(self, recovered: Recovered) -> None:
+        """Go on where an earlier process stopped: take in what was found and follow the jobs that have not ended."""
+        for seen in recovered.unfinished:
+            job = seen.sighting.job
+            self.track(seen.node, seen.attempt, job.id, submitted_at=job.created_at)
+        self.observe(recovered.sightings)
+        found = {seen.node for seen in recovered.sightings}
+        for node in self.run.graph.nodes:
+            state = self.run.state.nodes[node.index]
+            if state.phase.is_live and state.job_id and node.name not in found:
+                submitted_at = state.started_at or time.time()
+                self.track(node.name, state.attempt, state.job_id, submitted_at=submitted_at)
+
+    async def aclose(self) -> None:
+        """End everything that is under way for this run. Its jobs go on."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for node in self.run.graph.nodes:
+            state = self.run.state.nodes[node.index]
+            self.connection.slots.release(self._holder(node.name, state.attempt))
+            if state.job_id:
+                self.connection.tracker.forget(state.job_id)
+        await self.writer.close()
+
+    # Carrying out effects
+
+    async def _submit(self, effect: SubmitJob) -> None:
+        """Submit until it is decided. The first try of a process may be in doubt too: see ``recovery``."""
+        await self.connection.slots.acquire(self._holder(effect.node, effect.attempt))
+        failures = 0
+        while True:
+            try:
+                async with self.connection.submissions:
+                    submitted = await ensure_job(
+                        self.connection.client,
+                        effect.job,
+                        doubtful=failures > 0,
+                        ipfs=self.connection.ipfs,
+                    )
+            except Refused as error:
+                self._refused(effect, error)
+                return
+            except (Transient, CredentialsRejected) as error:
+                failures += 1
+                self._hinder(error)
+                await asyncio.sleep(RETRIES.delay(failures))
+            else:
+                self._submitted(effect, submitted)
+                return
+
+    def _submitted(self, effect: SubmitJob, submitted: Submitted) -> None:
+        metrics.JOB_SUBMISSIONS.labels("adopted" if submitted.adopted else "new").inc()
+        self.connection.report(None)
+        submitted_at = submitted.job.created_at if submitted.job else time.time()
+        self.track(effect.node, effect.attempt, submitted.job_id, submitted_at=submitted_at)
+        self.observe([JobSubmitted(node=effect.node, attempt=effect.attempt, job_id=submitted.job_id)])
+
+    def _refused(self, effect: SubmitJob, error: Refused) -> None:
+        metrics.JOB_SUBMISSIONS.labels("refused").inc()
+        reason = type(error).__name__
+        self.observe(
+            [SubmissionRefused(node=effect.node, attempt=effect.attempt, reason=reason, message=str(error))]
+        )
+
+    async def _stop(self, effect: StopJob) -> None:
+        """Stop a job until Bacalhau has said what became of it."""
+        namespace, failures = self.run.context.bacalhau_namespace, 0
+        while True:
+            client = self.connection.client
+            try:
+                await client.stop(effect.job_id, namespace=namespace, reason=effect.reason)
+                job = await client.get(effect.job_id, namespace=namespace, executions=True)
+            except (Transient, CredentialsRejected) as error:
+                failures += 1
+                self._hinder(error)
+                await asyncio.sleep(RETRIES.delay(failures))
+            else:
+                if job:
+                    self._seen(effect.node, effect.attempt, JobSighting(job=job))
+                else:
+                    self._lost(effect.node, effect.attempt)
+                return
+
+    def _hinder(self, error: Transient | CredentialsRejected) -> None:
+        reason = "CredentialsRejected" if isinstance(error, CredentialsRejected) else "BacalhauUnavailable"
+        self.connection.report(Problem(reason, str(error)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error(
+                "An effect of run %s failed in an unforeseen way.", self.writer.stored.ref, exc_info=error
+            )
+
+    # What comes back
+
+    def _seen(self, node: str, attempt: int, sighting: JobSighting) -> None:
+        if sighting.job.state.is_terminal:
+            self.connection.tracker.forget(sighting.job.id)
+        self.observe([JobSeen(node=node, attempt=attempt, sighting=sighting)])
+
+    def _lost(self, node: str, attempt: int) -> None:
+        self.observe([JobLost(node=node, attempt=attempt)])
+
+    def _release(self, observation: Observation) -> None:
+        """Give back the place of an attempt that has ended."""
+        has_ended = isinstance(observation, SubmissionRefused | JobLost) or (
+            isinstance(observation, JobSeen) and observation.sighting.job.state.is_terminal
+        )
+        if has_ended:
+            self.connection.slots.release(self._holder(observation.node, observation.attempt))
+
+    def _holder(self, node: str, attempt: int) -> tuple[str, str, int]:
+        return self.run.context.uid, node, attempt
+
+    def _report(
+        self, announcements: list[Emit], *, generation: int, hindrance: Problem | None, now: float
+    ) -> None:
+        if hindrance and (self._said is None or self._said[1] != hindrance):
+            announcements.append(Emit(type="Warning", reason=hindrance.reason, message=hindrance.message))
+        saying = (self.run.phase.value, hindrance)
+        delta = self._reporter.delta(
+            generation=generation,
+            now=now,
+            hindrance=(hindrance.reason, hindrance.message) if hindrance else None,
+        )
+        self.writer.update(
+            delta, urgent=saying != self._said, on_written=partial(self._announce, announcements)
+        )
+        self._said = saying
+
+    def _announce(self, announcements: Iterable[Emit]) -> None:
+        for event in announcements:
+            self._events.emit(
+                self.writer.stored.ref, type=event.type, reason=event.reason, message=event.message
+            )

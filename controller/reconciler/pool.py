@@ -1,0 +1,106 @@
+"""All connections that are in use, by namespace and name, and the DAGs that use or wait for each.
+
+A DAG never sees a connection's URL or credentials: it asks for the connection that its spec names, and gets it or the reason why not.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.api.connection import BacalhauConnection
+from controller.kube.errors import Gone
+from controller.kube.objects import ObjectRef, Objects
+from controller.reconciler.access import ReadSecret, Unresolved, resolve
+from controller.reconciler.connection import Connection, Key, Problem
+from controller.reconciler.resources import CONNECTIONS
+
+
+class ConnectionPool:
+    """The connections in use. ``wake`` is called with the key of each DAG that has to look again."""
+
+    def __init__(self, objects: Objects, read_secret: ReadSecret, *, wake: Callable[[Key], None]) -> None:
+        self._objects = objects
+        self._read_secret = read_secret
+        self._wake = wake
+        self._connections: dict[Key, Connection] = {}
+        self._users: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def require(self, key: Key, *, user: Key) -> Connection:
+        """Give the connection of this name for a DAG, which is woken whenever the connection changes.
+
+        Raises:
+            Unresolved: it does not exist, or refers to something that does not.
+            KubeError: the API server could not be asked.
+        """
+        self._users[key].add(user)
+        if key in self._connections:
+            return self._connections[key]
+        return await self.refresh(key)
+
+    def forget_user(self, key: Key, *, user: Key) -> None:
+        """Stop waking a DAG that has ended."""
+        self._users[key].discard(user)
+
+    async def refresh(self, key: Key) -> Connection:
+        """Read the resource and its Secrets again, and go on with what they say now.
+
+        Raises:
+            Unresolved: the connection does not exist any more, or refers to something that does not.
+            KubeError: the API server could not be asked.
+        """
+        async with self._locks[key]:
+            access = await resolve(await self._read(key), self._read_secret)
+            if key in self._connections:
+                await self._connections[key].renew(access)
+            else:
+                self._connections[key] = Connection(key, access, on_change=lambda: self.wake_users(key))
+            return self._connections[key]
+
+    async def drop(self, key: Key) -> None:
+        """Close a connection whose resource is gone, once no DAG uses it."""
+        self.wake_users(key)
+        if not self._users[key] and (connection := self._connections.pop(key, None)):
+            await connection.aclose()
+
+    def wake_users(self, key: Key) -> None:
+        """Have every DAG of a connection look again."""
+        for user in self._users[key]:
+            self._wake(user)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        while self._connections:
+            _, connection = self._connections.popitem()
+            await connection.aclose()
+
+    async def _read(self, key: Key) -> BacalhauConnection:
+        namespace, name = key
+        try:
+            body = await self._objects.get(ObjectRef(CONNECTIONS, namespace, name))
+        except Gone:
+            raise Unresolved(
+                Problem(
+                    "ConnectionNotFound",
+                    f'There is no BacalhauConnection "{name}" in namespace "{namespace}"; create it, '
+                    "or name another one in spec.connectionRef.name.",
+                )
+            ) from None
+        return parse_connection(body)
+
+
+def parse_connection(body: dict[str, Any]) -> BacalhauConnection:
+    """Read a BacalhauConnection as the API server stores it.
+
+    Raises:
+        Unresolved: it does not follow the schema.
+    """
+    try:
+        return BacalhauConnection.model_validate(body)
+    except ValidationError as error:
+        raise Unresolved(
+            Problem("InvalidConnection", f"The BacalhauConnection is not valid: {error}")
+        ) from None

@@ -1,0 +1,75 @@
+"""Finding out what became of a run while no controller was looking.
+
+The truth about jobs is in Bacalhau: one list of the run's namespace names every attempt that was ever submitted, so a status may be old or
+lost. It also settles whether a submission is in doubt: an attempt that the list does not hold was never accepted.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controller.api.bacalhau import Job, JobSighting
+from controller.bacalhau.client import BacalhauClient
+from controller.engine import JobSeen, Run
+from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
+
+MAX_LOOKUPS = 16
+"""Jobs asked for at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What was found: the newest attempt of each node, as it is now."""
+
+    sightings: list[JobSeen]
+
+    @property
+    def unfinished(self) -> list[JobSeen]:
+        """The attempts whose jobs go on."""
+        return [seen for seen in self.sightings if not seen.sighting.job.state.is_terminal]
+
+
+async def recover(run: Run, client: BacalhauClient) -> Recovered:
+    """Look up the jobs of a run that this process has not seen before.
+
+    Raises:
+        BacalhauError: Bacalhau could not be asked.
+    """
+    jobs = await client.list_all(run.context.bacalhau_namespace)
+    found = [
+        (node, attempt, job)
+        for node, (attempt, job) in _newest_attempts(jobs, run.context.uid).items()
+        if node in run.graph.index and not run.node(node).phase.is_terminal
+    ]
+    found += [
+        (node, run.node(node).attempt, job)
+        for node, job_id in run.missing_stdout()
+        for job in jobs
+        if job.id == job_id
+    ]
+    return Recovered(sightings=await _look_up(found, client))
+
+
+def _newest_attempts(jobs: Iterable[Job], uid: str) -> dict[str, tuple[int, Job]]:
+    """Pick each node's newest attempt. Labels that are not ours, or are garbage, are somebody else's jobs."""
+    newest: dict[str, tuple[int, Job]] = {}
+    for job in jobs:
+        node, attempt = job.meta.get(NODE_LABEL), job.meta.get(ATTEMPT_LABEL, "")
+        if job.meta.get(UID_LABEL) != uid or node is None or not attempt.isdecimal():
+            continue
+        if node not in newest or newest[node][0] < int(attempt):
+            newest[node] = (int(attempt), job)
+    return newest
+
+
+async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient) -> list[JobSeen]:
+    """Add the executions to jobs that have ended; a list comes without them."""
+    places = asyncio.Semaphore(MAX_LOOKUPS)
+
+    async def complete(node: str, attempt: int, job: Job) -> JobSeen:
+        if job.state.is_terminal:
+            async with places:
+                job = await client.get(job.id, namespace=job.namespace, executions=True) or job
+        return JobSeen(node=node, attempt=attempt, sighting=JobSighting(job=job))
+
+    return list(await asyncio.gather(*(complete(*item) for item in found)))
