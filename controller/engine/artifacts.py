@@ -4,7 +4,6 @@ An ``Artifact`` holds all that is needed to mount a result, so that a run can go
 """
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from controller.api.bacalhau import SpecConfig
 from controller.api.dag import Artifact
@@ -59,8 +58,7 @@ def part_of(artifact: Artifact, output: str | None) -> Artifact:
 
 
 def _s3_source(artifact: Artifact, *, output: str | None, field: str, producer: str) -> dict[str, Any]:
-    address = urlsplit(artifact.uri)
-    key = address.path.removeprefix("/")
+    bucket, _, key = artifact.uri.removeprefix("s3://").partition("/")
     if output and not key.endswith("/"):
         raise RenderError(
             field,
@@ -68,7 +66,7 @@ def _s3_source(artifact: Artifact, *, output: str | None, field: str, producer: 
             f"{artifact.uri}. Leave output out, or set Encoding: plain on its s3 publisher.",
         )
     params = {
-        "Bucket": address.netloc,
+        "Bucket": bucket,
         "Key": f"{key}{output.strip('/')}/*" if output else key,
         "Region": artifact.region,
         "Endpoint": artifact.endpoint,

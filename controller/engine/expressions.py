@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from cel_expr_python import cel
@@ -34,10 +35,10 @@ _ENVIRONMENT = cel.NewEnv(
         ext_encoders.ExtEncoders(),
     ],
 )
-_STRING = r"""r?"(?:\\.|[^"\\])*"|r?'(?:\\.|[^'\\])*'"""
+_STRING = r"""r?\"{3}(?s:.*?)\"{3}|r?'{3}(?s:.*?)'{3}|r?"(?:\\.|[^"\\])*"|r?'(?:\\.|[^'\\])*'"""
 _REFERENCE = re.compile(
     rf"""(?P<skip>{_STRING})|(?<![\w.])(?P<root>{"|".join(VARIABLES)})\s*"""
-    rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*)|\[\s*\??\s*(?P<quoted>{_STRING})\s*\])"""
+    rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*|`[^`]+`)|\[\s*\??\s*(?P<quoted>{_STRING})\s*\])"""
 )
 _GROWING = re.compile(rf"{_STRING}|\.\s*(?P<name>map|join|format)\s*\(")
 _REPLACE = re.compile(rf"{_STRING}|\.\s*(?P<name>replace)\s*\(")
@@ -70,7 +71,10 @@ class Expression:
         result = self.program.eval(data=dict(variables))
         if result.type() == cel.Type.ERROR:
             raise ExpressionError(_reason(result.value()))
-        return _json(result.plain_value())
+        try:
+            return _json(result.plain_value())
+        except TypeError:  # an optional, or a value that holds one
+            raise ExpressionError("its value is an optional; add .orValue(…)") from None
 
 
 @lru_cache(maxsize=4096)
@@ -100,7 +104,7 @@ def _count(pattern: re.Pattern[str], source: str) -> int:
 def _references(source: str) -> Iterator[tuple[str, str]]:
     for match in _REFERENCE.finditer(source):
         if match["name"]:
-            yield match["root"], match["name"]
+            yield match["root"], match["name"].strip("`")
         elif match["quoted"]:
             yield match["root"], match["quoted"].removeprefix("r")[1:-1]
 
@@ -120,6 +124,8 @@ def _column(column: str | None) -> str:
 def _json(value: Any) -> Any:
     """Turn the types that CEL has beyond JSON's into text, and order the keys of maps, which CEL does not."""
     match value:
+        case float() if not isfinite(value):
+            raise ExpressionError(f"its value {value} has no form in JSON")
         case None | bool() | int() | float() | str():
             return value
         case dict():
@@ -134,6 +140,11 @@ def _json(value: Any) -> Any:
             return bytes(value).decode("utf-8", "replace")
         case _:
             raise ExpressionError(f"its value {shown(value)} has no form in JSON")
+
+
+def has_expression(value: Any) -> bool:
+    """Tell whether a value is a text with an expression in it."""
+    return isinstance(value, str) and "${{" in value
 
 
 def as_text(value: Any) -> str:
@@ -202,7 +213,7 @@ def compile_template(tree: Any, field: str) -> Template:
 
 def _compile(tree: Any, field: str, references: set[tuple[str, str]]) -> Any:
     if isinstance(tree, str):
-        return _compile_text(tree, field, references) if "${{" in tree else tree
+        return _compile_text(tree, field, references) if has_expression(tree) else tree
     if isinstance(tree, dict):
         return {key: _compile(value, f"{field}.{key}", references) for key, value in tree.items()}
     if isinstance(tree, list):

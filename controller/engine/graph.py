@@ -148,14 +148,20 @@ class _Compiler:
             self._check_names(job, place, inputs=set())
             return (), job
         if node.template not in self.templates:
-            self._problem(
-                f"{place}.template", unknown(str(node.template), "a job template of this DAG", self.templates)
+            self.problems.append(
+                unknown(f"{place}.template", str(node.template), "a job template of this DAG", self.templates)
             )
             return (), _EMPTY
         template, job = self.templates[node.template]
         owner = f'the job template "{template.name}"'
         self.problems.extend(
-            argument_problems(template.parameters, node.arguments, field=f"{place}.arguments", owner=owner)
+            argument_problems(
+                template.parameters,
+                node.arguments,
+                field=f"{place}.arguments",
+                owner=owner,
+                evaluated=True,
+            )
         )
         return tuple(template.parameters), job
 
@@ -175,8 +181,8 @@ class _Compiler:
         }
         for root, name in sorted(template.references):
             if name not in known[root]:
-                self._problem(
-                    place, f"the expression {root}.{name}: {unknown(name, _KINDS[root], known[root])}"
+                self.problems.append(
+                    unknown(f"{place}: the expression {root}.{name}", name, _KINDS[root], known[root])
                 )
 
     def _connect(self, draft: _Draft, place: str) -> None:
@@ -207,7 +213,7 @@ class _Compiler:
 
     def _resolve(self, name: str, place: str) -> int | None:
         if name not in self.index:
-            self._problem(place, unknown(name, "a node of this DAG", self.index))
+            self.problems.append(unknown(place, name, "a node of this DAG", self.index))
         return self.index.get(name)
 
     def _problem(self, place: str, message: str) -> None:

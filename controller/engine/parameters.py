@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controller.api.dag import Parameter, ParameterType
+from controller.engine.expressions import has_expression
 from controller.engine.problems import Problem, shown, unknown
 
 _PYTHON_TYPES: dict[ParameterType, tuple[type, ...]] = {
@@ -30,21 +31,26 @@ def bound(parameters: Sequence[Parameter], arguments: Mapping[str, Any]) -> dict
 
 
 def argument_problems(
-    parameters: Sequence[Parameter], arguments: Mapping[str, Any], *, field: str, owner: str
+    parameters: Sequence[Parameter],
+    arguments: Mapping[str, Any],
+    *,
+    field: str,
+    owner: str,
+    evaluated: bool = False,
 ) -> Iterator[Problem]:
     """Find arguments for no parameter, parameters without value, and values of the wrong type.
 
-    A text that contains an expression may stand for a value of any type; it is checked again when it has a value.
+    Where arguments are ``evaluated``, a text with an expression may stand for any type; it is checked again when it has a value.
     """
     declared = {parameter.name: parameter for parameter in parameters}
-    for name in arguments.keys() - declared.keys():
-        yield Problem(f"{field}.{name}", unknown(name, f"a parameter of {owner}", declared))
+    for name in sorted(arguments.keys() - declared.keys()):
+        yield unknown(f"{field}.{name}", name, f"a parameter of {owner}", declared)
     for name, parameter in declared.items():
         if name not in arguments and not parameter.has_default:
             yield Problem(
                 f"{field}.{name}", f'the parameter "{name}" of {owner} needs a value, or a default.'
             )
-        elif name in arguments:
+        elif name in arguments and not (evaluated and has_expression(arguments[name])):
             yield from type_problems(parameter, arguments[name], field=f"{field}.{name}")
 
 
@@ -57,8 +63,7 @@ def default_problems(parameters: Sequence[Parameter], *, field: str) -> Iterator
 
 def type_problems(parameter: Parameter, value: Any, *, field: str) -> Iterator[Problem]:
     """Say that a value has another type than its parameter declares."""
-    is_expression = isinstance(value, str) and "${{" in value
-    if not is_expression and not has_type(value, parameter.type):
+    if not has_type(value, parameter.type):
         yield Problem(field, f"{shown(value)} is not of type {parameter.type.value}.")
 
 

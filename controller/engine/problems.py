@@ -1,6 +1,6 @@
 """How the engine says what is wrong with a DAG or with one node's rendering."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -9,6 +9,10 @@ from typing_extensions import override
 
 MAX_SHOWN = 10
 MAX_VALUE_TEXT = 80
+MAX_PROBLEM = 350
+"""Characters of one problem: ten of them fit into a condition's message."""
+MAX_MESSAGE = 1000
+"""Characters of a node's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +21,21 @@ class Problem:
 
     field: str
     message: str
+    name: str = ""
+    """A name that nothing has; the message then still lacks its end."""
+    known: Collection[str] = ()
+    """Names of which one may have been meant."""
 
     @override
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}"
+        return cut(f"{self.field}: {self.message}{self._hint()}", MAX_PROBLEM)
+
+    def _hint(self) -> str:
+        """Look for the nearest known name. Only here, since it takes long and few problems are shown."""
+        if not self.name:
+            return ""
+        near = get_close_matches(self.name, self.known, n=1)
+        return f'; did you mean "{near[0]}"?' if near else "."
 
 
 class InvalidDAG(Exception):
@@ -48,12 +63,19 @@ class RenderError(Exception):
 
 def shown(value: Any) -> str:
     """Quote a value for a message, shortened so that it cannot flood a status."""
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= MAX_VALUE_TEXT else text[: MAX_VALUE_TEXT - 1] + "…"
+    return cut(f'"{value}"' if isinstance(value, str) else str(value), MAX_VALUE_TEXT)
 
 
-def unknown(value: str, what: str, known: Iterable[str]) -> str:
+def one_line(message: str) -> str:
+    """Make a message that came from elsewhere fit for a node's status."""
+    return cut(" ".join(message.split()), MAX_MESSAGE)
+
+
+def cut(text: str, length: int) -> str:
+    """Shorten a text that is too long, and show that it was."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def unknown(field: str, name: str, what: str, known: Collection[str]) -> Problem:
     """Say that a name is unknown, with the nearest known one as a hint."""
-    near = get_close_matches(value, list(known), n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else "."
-    return f'"{value}" is not {what}{hint}'
+    return Problem(field, f"{shown(name)} is not {what}", name, known)
