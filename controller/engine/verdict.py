@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from controller.api.bacalhau import ComputeState, Execution, Job, JobSighting, JobState
 from controller.api.dag import Artifact, NodePhase
 from controller.engine.artifacts import artifact_of
+from controller.engine.problems import one_line
 from controller.engine.stopping import StopCause, read_stop_reason
 
 MAX_EXECUTIONS_PER_NODE = 2
@@ -23,8 +24,6 @@ STRANDED_GRACE = 15.0
 
 OVERDUE_GRACE = 90.0
 """Seconds past a job's queue timeout in which Bacalhau itself should have failed it: its scheduler looks each minute."""
-
-MAX_MESSAGE = 1000
 
 _INFRASTRUCTURE = re.compile(
     r'input source ".*" does not exist'  # concurrent jobs shared a download folder
@@ -91,7 +90,7 @@ def judge(sighting: JobSighting, now: float) -> Verdict:
 
 
 def _completed(job: Job) -> Verdict:
-    ended = _newest(job, ComputeState.COMPLETED)
+    ended = _decisive(job)
     if ended is None or ended.run_output is None:
         return Finished(
             phase=NodePhase.ERROR,
@@ -100,8 +99,7 @@ def _completed(job: Job) -> Verdict:
         )
     artifact = artifact_of(ended.published_result) if ended.published_result else None
     code = ended.run_output.exit_code
-    # WebAssembly that returns without calling proc_exit, as C and Rust do on success, reports -1.
-    if code != 0 and not (code == -1 and _engine(job) == "wasm"):
+    if not _went_well(job, ended):
         return Finished(
             phase=NodePhase.FAILED,
             reason="ExitCode",
@@ -110,7 +108,7 @@ def _completed(job: Job) -> Verdict:
             artifact=artifact,
             stdout=ended.run_output.stdout,
         )
-    if artifact is None and _publishes(job):
+    if ended.published_result is None and _publishes(job):
         return Finished(
             phase=NodePhase.ERROR,
             reason="NothingPublished",
@@ -128,7 +126,7 @@ def _completed(job: Job) -> Verdict:
 
 def _failed(job: Job) -> Verdict:
     failure = _newest(job, ComputeState.FAILED)
-    message = _short((failure.message if failure else "") or job.state_message)
+    message = one_line((failure.message if failure else "") or job.state_message)
     if failure and _INFRASTRUCTURE.search(failure.message):
         return Broken(reason="InfrastructureFailure", message=message)
     reason = "ExecutionFailed" if failure else "NotScheduled"
@@ -145,7 +143,7 @@ def _stopped(job: Job) -> Verdict:
         case StopCause.CANCELLED:
             return Finished(phase=NodePhase.CANCELLED, reason="Cancelled", message=message)
         case None:
-            said = f": {_short(message)}" if message else ""
+            said = f": {one_line(message)}" if message else ""
             return Finished(
                 phase=NodePhase.CANCELLED,
                 reason="StoppedExternally",
@@ -168,24 +166,15 @@ def _exhausted(failures: Sequence[Execution]) -> Verdict:
     newest = max(failures, key=lambda execution: execution.modified_at)
     is_infrastructure = bool(_INFRASTRUCTURE.search(newest.message))
     cause = StopCause.REPLACED if is_infrastructure else StopCause.GIVEN_UP
-    return Hopeless(cause=cause, message=_short(newest.message))
+    return Hopeless(cause=cause, message=one_line(newest.message))
 
 
 def _stranded(sighting: JobSighting, now: float) -> Verdict:
     """Find jobs that nobody will ever look at again: those queued when their orchestrator was restarted."""
     job = sighting.job
     epoch = sighting.orchestrator_epoch
-    overdue_at = job.created_at + _queue_timeout(job) + OVERDUE_GRACE
-    if now >= overdue_at:
-        return Hopeless(
-            cause=StopCause.GIVEN_UP,
-            message=f"no node had room for job {job.id} within its QueueTimeout of {_queue_timeout(job):g} s"
-            + (f": {_short(job.state_message)}" if job.state_message else ""),
-        )
     if epoch is None or job.created_at >= epoch:
-        return Unfinished(
-            phase=NodePhase.QUEUED, message=_short(job.state_message) or None, recheck_at=overdue_at
-        )
+        return _overdue(job, now)
     if now >= epoch + STRANDED_GRACE:
         return Hopeless(
             cause=StopCause.REPLACED,
@@ -194,8 +183,47 @@ def _stranded(sighting: JobSighting, now: float) -> Verdict:
     return Unfinished(phase=NodePhase.QUEUED, recheck_at=epoch + STRANDED_GRACE)
 
 
+def _overdue(job: Job, now: float) -> Verdict:
+    """Find jobs that wait for longer than Bacalhau itself should have let them."""
+    overdue_at = job.created_at + _queue_timeout(job) + OVERDUE_GRACE
+    said = one_line(job.state_message)
+    if now < overdue_at:
+        return Unfinished(phase=NodePhase.QUEUED, message=said or None, recheck_at=overdue_at)
+    return Hopeless(
+        cause=StopCause.GIVEN_UP,
+        message=f"no node had room for job {job.id} within its QueueTimeout of {_queue_timeout(job):g} s"
+        + (f": {said}" if said else ""),
+    )
+
+
 def _current(job: Job) -> tuple[Execution, ...]:
     return tuple(execution for execution in job.executions or () if execution.job_version == job.version)
+
+
+def _decisive(job: Job) -> Execution | None:
+    """Give the execution that decides a completed job: the first that went wrong, or else the newest.
+
+    Each partition has an execution of its own, and in a job of type ops each compute node.
+    """
+    completed = (
+        execution for execution in _current(job) if execution.compute_state is ComputeState.COMPLETED
+    )
+    finished = sorted(
+        (execution for execution in completed if execution.run_output),
+        key=lambda execution: execution.modified_at,
+    )
+    newest = {
+        execution.node_id if job.type == "ops" else execution.partition_index: execution
+        for execution in finished
+    }
+    wrong = (execution for execution in newest.values() if not _went_well(job, execution))
+    return next(wrong, finished[-1] if finished else None)
+
+
+def _went_well(job: Job, execution: Execution) -> bool:
+    """WebAssembly that returns without calling ``proc_exit``, as C and Rust do on success, reports -1."""
+    code = execution.run_output.exit_code if execution.run_output else 0
+    return code == 0 or (code == -1 and _engine(job) == "wasm")
 
 
 def _newest(job: Job, state: ComputeState) -> Execution | None:
@@ -206,7 +234,7 @@ def _newest(job: Job, state: ComputeState) -> Execution | None:
 def _exit_message(code: int, execution: Execution) -> str:
     output = execution.run_output
     lines = (output.stderr if output else "").strip().splitlines()
-    return f"exit code {code}: {_short(lines[-1])}" if lines else f"exit code {code}"
+    return f"exit code {code}: {one_line(lines[-1])}" if lines else f"exit code {code}"
 
 
 def _engine(job: Job) -> str:
@@ -222,8 +250,3 @@ def _publishes(job: Job) -> bool:
 def _queue_timeout(job: Job) -> float:
     task = job.tasks[0] if job.tasks else {}
     return float((task.get("Timeouts") or {}).get("QueueTimeout") or 0)
-
-
-def _short(message: str) -> str:
-    text = " ".join(message.split())
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
