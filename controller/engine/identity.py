@@ -9,15 +9,13 @@ import json
 import re
 from typing import Any
 
-LABEL_PREFIX = "dag.bacalhau.org/"
-"""Of the labels and metadata that the operator adds to a job. Bacalhau drops metadata under ``bacalhau.org/``."""
+from controller.api.bacalhau import META_PREFIX
 
-NODE_LABEL = LABEL_PREFIX + "node"
-ATTEMPT_LABEL = LABEL_PREFIX + "attempt"
-DAG_LABEL = LABEL_PREFIX + "dag"
-NAMESPACE_LABEL = LABEL_PREFIX + "namespace"
-UID_LABEL = LABEL_PREFIX + "uid"
-HASH_META = LABEL_PREFIX + "spec-hash"
+NODE_LABEL = META_PREFIX + "node"
+ATTEMPT_LABEL = META_PREFIX + "attempt"
+DAG_LABEL = META_PREFIX + "dag"
+NAMESPACE_LABEL = META_PREFIX + "namespace"
+UID_LABEL = META_PREFIX + "uid"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

@@ -9,13 +9,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from controller.api.bacalhau import META_SPEC_HASH
 from controller.api.dag import Artifact
 from controller.engine.artifacts import storage_source
+from controller.engine.expressions import as_text
 from controller.engine.graph import CompiledNode, Graph
 from controller.engine.identity import (
     ATTEMPT_LABEL,
     DAG_LABEL,
-    HASH_META,
     NAMESPACE_LABEL,
     NODE_LABEL,
     UID_LABEL,
@@ -106,7 +107,7 @@ def _job_type(job: Mapping[str, Any], field: str) -> str:
     kind = job.get("Type") or "batch"
     if kind not in ("batch", "ops"):
         raise RenderError(
-            f"{field}.job.Type", f"{shown(kind)} never ends; a node's job is of type batch or ops."
+            f"{field}.job.Type", f"{shown(kind)} is not a kind of job that ends; write batch or ops."
         )
     return str(kind)
 
@@ -131,7 +132,7 @@ def _task(job: Mapping[str, Any], field: str) -> dict[str, Any]:
     if not (task.get("Engine") or {}).get("Type"):
         raise RenderError(f"{field}.job.Tasks[0].Engine.Type", "the engine is missing; write docker or wasm.")
     if "Env" in task:
-        task["Env"] = {name: str(value) for name, value in (task["Env"] or {}).items()}
+        task["Env"] = {name: as_text(value) for name, value in (task["Env"] or {}).items()}
     return task
 
 
@@ -144,7 +145,7 @@ def _fill_engine(task: dict[str, Any]) -> None:
 
 def _mount(task: dict[str, Any], node: CompiledNode, artifacts: Mapping[str, Artifact | None]) -> None:
     sources = list(task.get("InputSources") or [])
-    targets = {source.get("Target") for source in sources}
+    targets = [source.get("Target") for source in sources]
     for number, item in enumerate(node.spec.inputs):
         field = f"{node.field}.inputs[{number}]"
         target = item.target or f"/inputs/{item.from_}"
@@ -172,15 +173,28 @@ def _timeouts(given: Mapping[str, Any], context: RunContext, field: str) -> dict
         for name in ("ExecutionTimeout", "QueueTimeout", "TotalTimeout")
     )
     if queue is None:
-        queue = min(context.queue_timeout, total // 2) if total else context.queue_timeout
+        queue = _queue_timeout(context, execution, total)
     if execution is None:
         execution = total - queue if total else context.execution_timeout
+    if total and (execution < 1 or execution + queue > total):
+        raise RenderError(
+            f"{field}.job.Tasks[0].Timeouts.TotalTimeout",
+            f"{total} seconds do not hold a QueueTimeout of {queue} and an ExecutionTimeout of {max(execution, 1)}.",
+        )
     explicit = {
         "ExecutionTimeout": execution,
         "QueueTimeout": queue,
         "TotalTimeout": total or execution + queue,
     }
     return dict(given) | explicit
+
+
+def _queue_timeout(context: RunContext, execution: int | None, total: int | None) -> int:
+    """Give the connection's queue timeout, or what a total timeout leaves of it."""
+    if total is None:
+        return context.queue_timeout
+    room = total // 2 if execution is None else max(total - execution, 0)
+    return min(context.queue_timeout, room)
 
 
 def _seconds(timeouts: Mapping[str, Any], name: str, field: str) -> int | None:
@@ -205,7 +219,7 @@ def _identified(job: dict[str, Any], node: CompiledNode, context: RunContext, at
         "Labels": _strings(job.get("Labels"), f"{node.field}.job.Labels") | identity,
         "Meta": _strings(job.get("Meta"), f"{node.field}.job.Meta")
         | identity
-        | {HASH_META: fingerprint(job)},
+        | {META_SPEC_HASH: fingerprint(job)},
     }
 
 
@@ -213,4 +227,4 @@ def _strings(values: Any, field: str) -> dict[str, str]:
     for name, value in (values or {}).items():
         if not name or isinstance(value, dict | list):
             raise RenderError(f"{field}.{name}", f"{shown(value)} is not a text with a name.")
-    return {str(name): str(value) for name, value in (values or {}).items()}
+    return {str(name): as_text(value) for name, value in (values or {}).items()}
