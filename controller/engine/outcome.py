@@ -2,7 +2,7 @@
 
 from controller.api.dag import NodePhase, RunPhase
 from controller.engine.graph import Graph
-from controller.engine.state import RunState
+from controller.engine.state import NodeState, RunState
 
 _WORST_FIRST = (
     (NodePhase.FAILED, RunPhase.FAILED),
@@ -10,6 +10,7 @@ _WORST_FIRST = (
     (NodePhase.CANCELLED, RunPhase.CANCELLED),
     (NodePhase.OMITTED, RunPhase.CANCELLED),
 )
+_UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
 
 
 def run_phase(state: RunState, *, suspended: bool) -> RunPhase:
@@ -45,16 +46,27 @@ def tally(state: RunState) -> str:
     return f"Nodes: {', '.join(parts)}."
 
 
+def first_failure(state: RunState) -> int | None:
+    """Find the node that failed first, or else the one that was cancelled first; nothing if none was.
+
+    Nodes that this run cancelled are a consequence, whatever the clocks of Bacalhau and of the controller say.
+    """
+    if not any(state.counts[phase] for phase in _UNSUCCESSFUL):
+        return None
+    failed = (index for index, node in enumerate(state.nodes) if node.phase in _UNSUCCESSFUL)
+    return min(failed, key=lambda index: _blame(state.nodes[index]))
+
+
+def _blame(node: NodeState) -> tuple[bool, float]:
+    return node.phase is NodePhase.CANCELLED, node.finished_at or 0.0
+
+
 def failure_summary(graph: Graph, state: RunState) -> str | None:
     """Say which node failed first, and why; nothing if none did."""
-    failed = [
-        (node.finished_at or 0.0, index)
-        for index, node in enumerate(state.nodes)
-        if node.phase in (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
-    ]
-    if not failed:
+    index = first_failure(state)
+    if index is None:
         return None
-    _, index = min(failed)
-    others = f" ({len(failed) - 1} more nodes did not succeed)" if len(failed) > 1 else ""
+    more = sum(state.counts[phase] for phase in _UNSUCCESSFUL) - 1
+    others = f" ({more} more nodes did not succeed)" if more else ""
     node = state.nodes[index]
     return f'node "{graph.nodes[index].name}": {node.message or node.reason}{others}'

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.api.dag import Artifact, DAGStatus, FailurePolicy, NodePhase, RunPhase
+from controller.api.dag import Artifact, DAGStatus, FailurePolicy, NodePhase, NodeStatus, RunPhase
 from controller.engine.effects import Effect, Emit, StopJob, SubmitJob, WakeAt
 from controller.engine.graph import CompiledNode, Graph
 from controller.engine.observations import (
@@ -20,10 +20,11 @@ from controller.engine.observations import (
     Observation,
     SubmissionRefused,
 )
-from controller.engine.outcome import failure_summary, run_phase
-from controller.engine.problems import RenderError
+from controller.engine.outcome import failure_summary, first_failure, run_phase
+from controller.engine.problems import RenderError, one_line
+from controller.engine.rechecks import Rechecks
 from controller.engine.rendering import RunContext, render_job
-from controller.engine.state import NodeState, RunState
+from controller.engine.state import NodeState, RunState, unix_time
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, judge
 
@@ -38,16 +39,10 @@ class Run:
         self.graph = graph
         self.context = context
         self.phase = (status.phase if status else None) or RunPhase.PENDING
-        self.completed_at: float | None = None
-        known = status.nodes if status else {}
-        self.state = RunState(
-            [
-                NodeState.from_status(known[node.name]) if node.name in known else NodeState()
-                for node in graph.nodes
-            ]
-        )
+        self.completed_at = unix_time(status.completion_time) if status else None
+        self.state = _recalled(graph, status.nodes if status else {})
         self._ready: list[int] = []
-        self._recheck: dict[int, JobSeen] = {}
+        self._rechecks = Rechecks()
         self._effects: list[Effect] = []
         self._settled = False
 
@@ -63,15 +58,15 @@ class Run:
         self._effects = []
         for observation in observations:
             self._observe(observation, now)
-        self._look_again(now)
+        for index, seen in self._rechecks.due(now):
+            self._seen(index, seen, now)
         if not self._settled:
             self._settle()
         self._apply_failure_policy()
         if controls.cancel:
-            self._cancel("the DAG is being deleted")
+            self._cancel("Cancelled", "the DAG is being deleted")
         elif not controls.suspend:
             self._start_ready(controls.parallelism, now)
-            self._apply_failure_policy()
         self._conclude(controls, now)
         return tuple(self._effects)
 
@@ -89,10 +84,9 @@ class Run:
             case JobSubmitted():
                 self._submitted(index, observation.job_id)
             case SubmissionRefused():
+                message = one_line(observation.message)
                 self._end(
-                    index,
-                    Finished(phase=NodePhase.ERROR, reason=observation.reason, message=observation.message),
-                    now,
+                    index, Finished(phase=NodePhase.ERROR, reason=observation.reason, message=message), now
                 )
             case JobSeen():
                 self._seen(index, observation, now)
@@ -109,7 +103,7 @@ class Run:
         if isinstance(observation, JobSeen):
             is_newer = observation.attempt > node.attempt
             return is_newer or (observation.attempt == node.attempt and node.phase is not NodePhase.PENDING)
-        return observation.attempt == node.attempt and not node.phase.is_terminal
+        return observation.attempt == node.attempt and node.phase.is_live
 
     def _submitted(self, index: int, job_id: str) -> None:
         node = self.state.nodes[index]
@@ -119,10 +113,12 @@ class Run:
 
     def _seen(self, index: int, observation: JobSeen, now: float) -> None:
         node, job = self.state.nodes[index], observation.sighting.job
-        self._recheck.pop(index, None)
+        self._rechecks.drop(index)
         if node.phase.is_terminal:
             self._recall_stdout(node, observation, now)
             return
+        if (node.attempt, node.job_id) != (observation.attempt, job.id):
+            self.state.changed.add(index)
         node.attempt, node.job_id, node.started_at = observation.attempt, job.id, job.created_at
         match judge(observation.sighting, now):
             case Unfinished() as verdict:
@@ -143,9 +139,8 @@ class Run:
 
     def _unfinished(self, index: int, verdict: Unfinished, observation: JobSeen) -> None:
         node = self.state.nodes[index]
-        if verdict.recheck_at is not None:
-            self._recheck[index] = observation
-            self._effects.append(WakeAt(time=verdict.recheck_at))
+        if verdict.recheck_at is not None and not node.stopping:
+            self._rechecks.put(index, observation, verdict.recheck_at)
         if node.message != verdict.message:
             node.message = verdict.message
             self.state.changed.add(index)
@@ -154,12 +149,6 @@ class Run:
     def _adopt(self, index: int, phase: NodePhase) -> None:
         if self.state.nodes[index].phase is not phase:
             self.state.move(index, phase)
-
-    def _look_again(self, now: float) -> None:
-        """Judge the jobs whose time has come although Bacalhau reported nothing new."""
-        for index, observation in list(self._recheck.items()):
-            if not self.state.nodes[index].stopping:
-                self._seen(index, observation, now)
 
     # How an attempt ends
 
@@ -170,12 +159,13 @@ class Run:
         node.exit_code, node.artifact = verdict.exit_code, verdict.artifact
         node.stdout, node.stopping = verdict.stdout, False
         self.state.move(index, verdict.phase)
+        if verdict.phase is not NodePhase.SUCCEEDED:
+            self._report_failure(index)
         if not self._settled:
             return
         if verdict.phase is NodePhase.SUCCEEDED:
             self._release_dependents(index)
         else:
-            self._report_failure(index)
             self._omit_dependents(index)
 
     def _replace(self, index: int, verdict: Broken, finished_at: float) -> None:
@@ -196,7 +186,8 @@ class Run:
         node.job_id = node.started_at = None
         node.stopping, node.message = False, None
         self.state.move(index, NodePhase.PENDING)
-        heapq.heappush(self._ready, index)
+        if self._settled and node.waiting_for == 0:
+            heapq.heappush(self._ready, index)
 
     def _report_failure(self, index: int) -> None:
         node = self.state.nodes[index]
@@ -244,31 +235,30 @@ class Run:
 
     def _apply_failure_policy(self) -> None:
         policy = self.graph.spec.failure_policy
-        failed = None if policy is FailurePolicy.RUN_ALL else self._first_failed()
+        undecided = self.state.pending if policy is FailurePolicy.FAIL_FAST else self.state.unfinished
+        if policy is FailurePolicy.RUN_ALL or not undecided:
+            return
+        failed = first_failure(self.state)
         if failed is None:
             return
         why = f'node "{self._name(failed)}" did not succeed'
-        self._omit_pending("FailFast", why)
         if policy is FailurePolicy.FAIL_FAST_CANCEL:
-            self._stop_live(why)
+            self._cancel("FailFast", why)
+        else:
+            # An attempt that the platform lost is nothing new: its replacement still runs.
+            self._omit_pending("FailFast", why, attempted=False)
 
-    def _first_failed(self) -> int | None:
-        if not any(self.state.counts[phase] for phase in _UNSUCCESSFUL):
-            return None
-        failed = (index for index, node in enumerate(self.state.nodes) if node.phase in _UNSUCCESSFUL)
-        return min(failed, key=lambda index: self.state.nodes[index].finished_at or 0.0)
-
-    def _cancel(self, why: str) -> None:
-        self._omit_pending("Cancelled", why)
+    def _cancel(self, reason: str, why: str) -> None:
+        """Start nothing at all, and stop what runs."""
+        self._omit_pending(reason, why, attempted=True)
         self._stop_live(why)
 
-    def _omit_pending(self, reason: str, why: str) -> None:
-        """Start nothing new. An attempt that the platform lost is not new: its replacement still runs."""
-        if not self.state.counts[NodePhase.PENDING]:
-            return
-        for index, node in enumerate(self.state.nodes):
-            if node.phase is NodePhase.PENDING and (node.attempt == 0 or reason == "Cancelled"):
-                self._omit(index, reason, why)
+    def _omit_pending(self, reason: str, why: str, *, attempted: bool) -> None:
+        """Leave out the nodes that wait; those whose attempt the platform lost only if ``attempted``."""
+        if self.state.pending:
+            for index, node in enumerate(self.state.nodes):
+                if node.phase is NodePhase.PENDING and (attempted or node.attempt == 0):
+                    self._omit(index, reason, why)
 
     def _stop_live(self, why: str) -> None:
         for index, node in enumerate(self.state.nodes):
@@ -303,7 +293,9 @@ class Run:
         try:
             job = self._render(compiled, node.attempt)
         except RenderError as error:
-            self._end(index, Finished(phase=NodePhase.ERROR, reason="InvalidJob", message=str(error)), now)
+            message = one_line(str(error))
+            self._end(index, Finished(phase=NodePhase.ERROR, reason="InvalidJob", message=message), now)
+            self._apply_failure_policy()
             return False
         self.state.move(index, NodePhase.SUBMITTED)
         self._effects.append(SubmitJob(node=compiled.name, attempt=node.attempt, job=job))
@@ -338,6 +330,8 @@ class Run:
         self.phase = run_phase(self.state, suspended=controls.suspend)
         if self.phase.is_terminal:
             self.completed_at = now
+        elif (wake_at := self._rechecks.next_time()) is not None:
+            self._effects.append(WakeAt(time=wake_at))
         if self.phase is not was:
             self._effects.append(self._announcement())
 
@@ -365,13 +359,16 @@ class Run:
                 )
 
     def missing_stdout(self) -> list[tuple[str, str]]:
-        """Name the finished jobs, as pairs of node and job, whose stdout is read by nodes that have yet to start."""
-        waiting = [
+        """Name the finished jobs, as pairs of node and job, whose stdout is read by nodes that may yet start.
+
+        A node that runs already counts: if the platform loses its attempt, the next one is rendered again.
+        """
+        unfinished = [
             self.graph.nodes[index]
             for index, node in enumerate(self.state.nodes)
-            if node.phase is NodePhase.PENDING
+            if not node.phase.is_terminal
         ]
-        needed = {producer for node in waiting for producer in node.reads}
+        needed = {producer for node in unfinished for producer in node.reads}
         return [
             (self._name(index), job_id)
             for index in sorted(needed)
@@ -384,4 +381,12 @@ class Run:
         return self.graph.nodes[index].name
 
 
-_UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
+def _recalled(graph: Graph, known: Mapping[str, NodeStatus]) -> RunState:
+    """Take up what a status says of the nodes. What cannot be taken up as it is written counts as changed."""
+    state = RunState([NodeState.from_status(known.get(node.name)) for node in graph.nodes])
+    state.changed.update(
+        node.index
+        for node in graph.nodes
+        if node.name in known and known[node.name].phase is not state.nodes[node.index].phase
+    )
+    return state

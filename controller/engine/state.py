@@ -42,11 +42,13 @@ class NodeState:
         )
 
     @classmethod
-    def from_status(cls, status: NodeStatus) -> "NodeState":
+    def from_status(cls, status: NodeStatus | None) -> "NodeState":
         """Take up what an earlier controller wrote.
 
         A job that was on its way to Bacalhau without an answer counts as never sent: its next submission finds it by name.
         """
+        if status is None:
+            return cls()
         if status.phase.is_live and status.job_id is None:
             return cls(attempt=(status.attempt or 1) - 1)
         return cls(
@@ -88,13 +90,18 @@ class RunState:
         return sum(self.counts[phase] for phase in NodePhase if phase.is_live)
 
     @property
+    def pending(self) -> int:
+        """Nodes that have not started, or whose attempt the platform lost."""
+        return self.counts[NodePhase.PENDING]
+
+    @property
     def unfinished(self) -> int:
         """Nodes that have not ended."""
         return sum(self.counts[phase] for phase in NodePhase if not phase.is_terminal)
 
 
 def timestamp(time: float | None) -> str | None:
-    """Write a Unix time as RFC 3339 in UTC with microseconds, which is finer than any of Kubernetes' own."""
+    """Write a Unix time as RFC 3339 in UTC with milliseconds, which tells short jobs apart."""
     if time is None:
         return None
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
