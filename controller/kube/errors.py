@@ -1,7 +1,8 @@
 """What can come back from the API server instead of an answer, by what a caller can do about it.
 
 KubeError
- ├── Unavailable   try again later: no connection, no answer in time, 401, 403, 408, 429, 5xx
+ ├── Unavailable   try again later: no connection, no answer in time, 401, 408, 429, 5xx
+ │    └── Forbidden  403
  ├── Conflict      409: what was known is out of date; read again
  ├── Gone          404: the object, or its namespace, is not there any more
  ├── Refused       400, 413, 422…: this write will never be accepted as it is
@@ -37,6 +38,10 @@ class Unavailable(KubeError):
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds that the API server asked us to wait; 0 if it did not say."""
+
+
+class Forbidden(Unavailable):
+    """The API server does not let us do this, for now: permissions are missing, or the namespace is ending."""
 
 
 class Conflict(KubeError):
@@ -81,7 +86,9 @@ def _from_status(error: ApiException) -> KubeError:
             return Gone(message)
         case 409:
             return Conflict(message)
-        case 401 | 403 | 408 | 429 | None:
+        case 403:
+            return Forbidden(message)
+        case 401 | 408 | 429 | None:
             return Unavailable(message, retry_after=_retry_after(error))
         case status if status >= 500:
             return Unavailable(message, retry_after=_retry_after(error))
