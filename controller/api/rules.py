@@ -9,46 +9,41 @@ An entry names the schema that its rule is written on; `[]` are the entries of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from controller.api.dag import DAGSpec
 from controller.api.schema import RULES, Schema
 
-__all__ = ["CONNECTION_RULES", "DAG_RULES", "Rule", "add_rules"]
+__all__ = ["CONNECTION_RULES", "CONTROLS", "DAG_RULES", "Rule", "add_rules"]
 
 Rule = Mapping[str, str]
 
-MAY_CHANGE: Final = "Only suspend and parallelism may."
-
-# What makes up the graph that a run follows. A field that may be left out is compared with that in mind.
-GRAPH_FIELDS: Final = {
-    "connectionRef": "optional",
-    "parameters": "optional",
-    "arguments": "optional",
-    "jobTemplates": "optional",
-    "nodes": "required",
-    "outputs": "optional",
-    "failurePolicy": "optional",
-}
+CONTROLS: Final = ("description", "parallelism", "suspend")
+"""Fields of a DAG's spec that may change while it runs; a new field may not, unless it is added here."""
 
 
-def _frozen_after_start(field: str, presence: str) -> Rule:
-    """A started run follows the graph that it started with; a changed one would need another run.
+def _frozen_after_start(name: str, *, required: bool) -> Rule:
+    """A started run follows the graph that it started with; another graph needs another run.
 
-    The rule sits on the resource itself, the only place that sees both status and spec. An equality costs the
-    estimator no more than a list has entries, and compares unknown fields of jobs too.
+    The rule sits on the resource itself, the only place that sees both status and spec. The estimator prices an
+    equality by the entries of the outermost list alone, and equality does not stop at unknown fields of jobs.
     """
-    new, old = f"self.spec.{field}", f"oldSelf.spec.{field}"
-    equal = f"{new} == {old}"
-    if presence == "optional":
-        equal = f"has({new}) == has({old}) && (!has({new}) || {equal})"
+    new, old = f"self.spec.{name}", f"oldSelf.spec.{name}"
+    same = f"{new} == {old}" if required else f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
     return {
-        "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || {equal}",
-        "message": f"spec.{field} cannot change: the DAG has started. {MAY_CHANGE} To run another graph, create "
-        "another DAG.",
-        "fieldPath": f".spec.{field}",
+        "rule": f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || {same}",
+        "message": f"spec.{name} cannot change: the DAG has started. Only {', '.join(CONTROLS[:-1])} and "
+        f"{CONTROLS[-1]} may. Create another DAG to run another graph.",
+        "fieldPath": f".spec.{name}",
         "reason": "FieldValueForbidden",
     }
+
+
+def _frozen_graph() -> Iterator[Rule]:
+    for name, field in DAGSpec.model_fields.items():
+        if name not in CONTROLS:
+            yield _frozen_after_start(field.alias or name, required=field.is_required())
 
 
 EXACTLY_ONE_JOB: Final[Rule] = {
@@ -70,7 +65,7 @@ EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
 }
 
 DAG_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "": tuple(_frozen_after_start(field, presence) for field, presence in GRAPH_FIELDS.items()),
+    "": tuple(_frozen_graph()),
     "spec.nodes[]": (EXACTLY_ONE_JOB, NO_SELF_DEPENDENCY),
 }
 CONNECTION_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {

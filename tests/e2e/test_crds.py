@@ -353,6 +353,7 @@ GRAPH_CHANGES: dict[str, Change] = {
     "parameters": lambda it: it["spec"]["parameters"].append({"name": "late"}),
     "arguments": lambda it: it["spec"]["arguments"].update(count=3),
     "outputs": lambda it: it["spec"].update(outputs=[{"name": "total", "from": "count"}]),
+    "failurePolicy": lambda it: it["spec"].update(failurePolicy="RunAll"),
     "connectionRef": lambda it: it["spec"].update(connectionRef={"name": "other"}),
 }
 
@@ -368,7 +369,7 @@ def test_the_graph_of_a_started_dag_cannot_change(here: Namespace, changed: str)
     field = changed.partition(":")[0]
     assert (
         f"spec.{field}: Forbidden: spec.{field} cannot change: the DAG has started. "
-        "Only suspend, parallelism and failurePolicy may." in here.refusal("replace", started)
+        "Only description, parallelism and suspend may." in here.refusal("replace", started)
     )
 
 
@@ -378,7 +379,6 @@ def test_how_a_started_dag_runs_can_change(here: Namespace) -> None:
     started["spec"] |= {
         "suspend": True,
         "parallelism": 3,
-        "failurePolicy": "RunAll",
         "description": "Slower.",
     }
     nodes_of(started).reverse()

@@ -9,8 +9,10 @@ import yaml
 
 from controller.api.__main__ import main
 from controller.api.crds import KINDS, Kind, custom_resource_definition, file_name, manifest
-from controller.api.rules import add_rules
+from controller.api.dag import DAGSpec
+from controller.api.rules import CONTROLS, add_rules
 from controller.api.schema import Schema
+from controller.engine.graph import graph_hash
 
 ROOT = Path(__file__).parents[3]
 # `kubectl apply` stores a copy of the manifest in an annotation, and all annotations together have this limit.
@@ -94,6 +96,21 @@ def test_named_lists_are_keyed_so_that_the_api_server_refuses_duplicates() -> No
     keyed = {name for name, field in spec.items() if field.get("x-kubernetes-list-map-keys") == ["name"]}
 
     assert keyed == {"nodes", "jobTemplates", "parameters", "outputs"}
+
+
+def test_the_engine_follows_what_the_api_server_lets_change() -> None:
+    graph = {"nodes": [{"name": "a", "job": {}}]}
+    controls = {"description": "Other.", "parallelism": 7, "suspend": True}
+
+    assert controls.keys() == set(CONTROLS)
+    assert graph_hash(DAGSpec.model_validate(graph)) == graph_hash(DAGSpec.model_validate(graph | controls))
+
+
+def test_a_started_dag_is_frozen_but_for_its_controls() -> None:
+    schema = schema_of(KINDS[0])
+    frozen = {rule["fieldPath"].removeprefix(".spec.") for rule in schema["x-kubernetes-validations"]}
+
+    assert frozen == schema["properties"]["spec"]["properties"].keys() - set(CONTROLS)
 
 
 def test_rules_are_added_where_their_path_leads() -> None:
