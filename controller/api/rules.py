@@ -28,6 +28,8 @@ def _frozen_after_start(name: str, *, required: bool) -> Rule:
 
     The rule sits on the resource itself, the only place that sees both status and spec. The estimator prices an
     equality by the entries of the outermost list alone, and equality does not stop at unknown fields of jobs.
+    It is evaluated at each write of the status too, where it adds a fifth (500 nodes) to a third (2,500) to what
+    the API server spends on the write anyway.
     """
     new, old = f"self.spec.{name}", f"oldSelf.spec.{name}"
     same = f"{new} == {old}" if required else f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
