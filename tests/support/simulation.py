@@ -1,0 +1,363 @@
+"""A Bacalhau of a few lines, without network or clock, and around a run the shell in miniature: what carries out effects and loses its memory.
+
+``World`` checks with every step what must always hold, so that whoever drives it only chooses what happens next.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from controller.api.bacalhau import ComputeState, Job, JobSighting, JobState, RunOutput, SpecConfig
+from controller.api.dag import DAGSpec, DAGStatus, FailurePolicy, NodePhase
+from controller.engine import (
+    Controls,
+    Effect,
+    Emit,
+    Graph,
+    JobLost,
+    JobSeen,
+    JobSubmitted,
+    Observation,
+    Reporter,
+    Run,
+    StopJob,
+    SubmissionRefused,
+    SubmitJob,
+)
+from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, fingerprint
+from controller.kube.merge import apply
+from tests.support.builders import CONTEXT, START, Json, execution
+
+BROKEN = "Failing due to node restart"
+MAX_ROUNDS = 200
+
+
+class Fate(Enum):
+    """What becomes of a job."""
+
+    SUCCEEDS = "exit code 0"
+    EXITS = "exit code 3"
+    FAILS = "failed by the platform, for good"
+    BREAKS = "failed by the platform, through no fault of its own"
+    STUCK = "queued for ever after two failures"
+    STUCK_BROKEN = "queued for ever after two failures through no fault of its own"
+    STRANDED = "queued when the orchestrator restarted"
+    STOPPED = "stopped by somebody else"
+    LOST = "forgotten by Bacalhau"
+    REFUSED = "never accepted"
+
+    @property
+    def leaves_a_trace(self) -> bool:
+        """Whether Bacalhau still knows in the end what became of the job."""
+        return self not in (Fate.LOST, Fate.REFUSED)
+
+
+_STATES: dict[Fate, Sequence[JobState | None]] = {
+    Fate.SUCCEEDS: (JobState.PENDING, JobState.RUNNING, JobState.COMPLETED),
+    Fate.EXITS: (JobState.PENDING, JobState.RUNNING, JobState.COMPLETED),
+    Fate.FAILS: (JobState.PENDING, JobState.QUEUED, JobState.FAILED),
+    Fate.BREAKS: (JobState.PENDING, JobState.RUNNING, JobState.FAILED),
+    Fate.STUCK: (JobState.PENDING, JobState.RUNNING, JobState.QUEUED),
+    Fate.STUCK_BROKEN: (JobState.PENDING, JobState.RUNNING, JobState.QUEUED),
+    Fate.STRANDED: (JobState.PENDING, JobState.QUEUED),
+    Fate.STOPPED: (JobState.PENDING, JobState.RUNNING, JobState.STOPPED),
+    Fate.LOST: (JobState.PENDING, JobState.RUNNING, None),
+    Fate.REFUSED: (),
+}
+
+
+@dataclass(slots=True)
+class SimulatedJob:
+    """A job as Bacalhau stores it, and how far it has come."""
+
+    spec: Json
+    id: str
+    fate: Fate
+    created_at: float
+    modified_at: float
+    step: int = 0
+    stop_reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, unique for ever."""
+        return str(self.spec["Name"])
+
+    @property
+    def node(self) -> str:
+        """The node that it belongs to."""
+        return str(self.spec["Meta"][NODE_LABEL])
+
+    @property
+    def attempt(self) -> int:
+        """The number of its attempt."""
+        return int(self.spec["Meta"][ATTEMPT_LABEL])
+
+    @property
+    def state(self) -> JobState | None:
+        """Its state; None once Bacalhau has forgotten it."""
+        return JobState.STOPPED if self.stop_reason is not None else _STATES[self.fate][self.step]
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state is not None and not self.state.is_terminal
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its program ended with exit code 0."""
+        return self.state is JobState.COMPLETED and self.fate is Fate.SUCCEEDS
+
+    def seen(self) -> JobSeen:
+        """Look at it, as the tracker would."""
+        state = self.state
+        assert state is not None
+        known = Job(
+            id=self.id,
+            name=self.name,
+            type="batch",
+            state=state,
+            state_message=self.stop_reason or ("not enough nodes" if state is JobState.QUEUED else ""),
+            version=1,
+            created_at=self.created_at,
+            modified_at=self.modified_at,
+            tasks=tuple(self.spec["Tasks"]),
+            executions=None if state is JobState.RUNNING else self._executions(state),
+        )
+        epoch = self.created_at + 1 if self.fate is Fate.STRANDED else None
+        return JobSeen(
+            node=self.node, attempt=self.attempt, sighting=JobSighting(job=known, orchestrator_epoch=epoch)
+        )
+
+    def _executions(self, state: JobState) -> tuple[object, ...]:
+        if state is JobState.COMPLETED:
+            # What a job prints depends on all that it was given, so that nothing can be rendered wrongly unnoticed.
+            output = RunOutput(exit_code=0 if self.succeeded else 3, stdout=fingerprint(self.spec)[:8])
+            published = SpecConfig(type="ipfs", params={"CID": f"Qm{fingerprint(self.name)[:8]}"})
+            return (execution(run_output=output, published_result=published),)
+        if state is JobState.FAILED or (
+            state is JobState.QUEUED and self.fate in (Fate.STUCK, Fate.STUCK_BROKEN)
+        ):
+            is_broken = self.fate in (Fate.BREAKS, Fate.STUCK_BROKEN)
+            message = BROKEN if is_broken else "memory limit exceeded"
+            return tuple(
+                execution(ComputeState.FAILED, id=f"e-{number}", message=message) for number in range(2)
+            )
+        return ()
+
+
+class SimulatedBacalhau:
+    """Jobs by name. ``fates`` gives what becomes of the attempts of each node; the rest succeeds."""
+
+    def __init__(self, fates: Mapping[str, Sequence[Fate]]) -> None:
+        self.fates = fates
+        self.jobs: dict[str, SimulatedJob] = {}
+        self.creations = 0
+
+    def submit(self, spec: Json, now: float) -> SimulatedJob | None:
+        """Take a job, or find the one that has its name. None if it is refused."""
+        known = self.jobs.get(spec["Name"])
+        if known is not None and known.state is not None:
+            assert known.spec == spec, "a name was used for two jobs"
+            return known
+        node, attempt = spec["Meta"][NODE_LABEL], int(spec["Meta"][ATTEMPT_LABEL])
+        planned = self.fates.get(node, ())
+        fate = planned[attempt - 1] if attempt <= len(planned) else Fate.SUCCEEDS
+        if fate is Fate.REFUSED:
+            return None
+        assert not any(job.node == node for job in self.unfinished), "a node had two live jobs"
+        self.creations += 1
+        job = SimulatedJob(spec, f"j-{self.creations}", fate, created_at=now, modified_at=now)
+        self.jobs[job.name] = job
+        return job
+
+    def stop(self, job_id: str, reason: str, now: float) -> None:
+        """Stop a job, unless it has ended."""
+        for job in self.unfinished:
+            if job.id == job_id:
+                job.stop_reason, job.modified_at = reason, now
+
+    def progress(self, job: SimulatedJob, now: float) -> None:
+        """Let a job come one state further, if its fate allows."""
+        if job.is_unfinished and job.step + 1 < len(_STATES[job.fate]):
+            job.step, job.modified_at = job.step + 1, now
+
+    @property
+    def unfinished(self) -> list[SimulatedJob]:
+        """Jobs that wait or run."""
+        return [job for job in self.jobs.values() if job.is_unfinished]
+
+    def newest(self) -> dict[str, SimulatedJob]:
+        """The newest attempt of each node of which it knows."""
+        known = (job for job in self.jobs.values() if job.state is not None)
+        return {job.node: job for job in sorted(known, key=lambda job: job.attempt)}
+
+
+class World:
+    """A run, its shell and its Bacalhau. Nothing happens unless it is asked for."""
+
+    def __init__(
+        self,
+        spec: DAGSpec,
+        *,
+        fates: Mapping[str, Sequence[Fate]] | None = None,
+        parallelism: int | None = None,
+    ) -> None:
+        self.graph = Graph.compile(spec)
+        self.bacalhau = SimulatedBacalhau(fates or {})
+        self.now = START
+        self.parallelism = parallelism
+        self.suspend = self.cancel = False
+        self.rendered: dict[tuple[str, int], bytes] = {}
+        self.ended: dict[str, NodePhase] = {}
+        self.history: list[Json] = [{}]
+        self.begin({})
+        self.advance(())
+
+    @property
+    def leaves_traces(self) -> bool:
+        """Whether everything that goes wrong can be read from Bacalhau's jobs."""
+        return all(fate.leaves_a_trace for fates in self.bacalhau.fates.values() for fate in fates)
+
+    @property
+    def status(self) -> Json:
+        """The status as it was written last."""
+        return self.history[-1]
+
+    @property
+    def controls(self) -> Controls:
+        """The controls as they are now."""
+        return Controls(suspend=self.suspend, parallelism=self.parallelism, cancel=self.cancel)
+
+    # What happens
+
+    def begin(self, status: Json) -> None:
+        """Start a process that knows this status and nothing else."""
+        known = DAGStatus.model_validate(status) if status else None
+        self.run = Run(self.graph, CONTEXT, known)
+        self.reporter = Reporter(self.run, known, now=self.now)
+        self.effects: list[SubmitJob | StopJob] = []
+        self.inbox: list[Observation] = []
+
+    def crash(self, status: Json) -> None:
+        """Lose the process and start another one, which looks up what became of the run."""
+        self.begin(status)
+        self.advance(self.recovered(self.run))
+
+    def recovered(self, run: Run) -> list[JobSeen]:
+        """What a new process learns of a run from one list of its jobs."""
+        newest = self.bacalhau.newest()
+        found = [job for name, job in newest.items() if not run.node(name).phase.is_terminal]
+        asked = {job_id for _, job_id in run.missing_stdout()}
+        found += [job for job in self.bacalhau.jobs.values() if job.id in asked]
+        return [job.seen() for job in found]
+
+    def advance(self, observations: Iterable[Observation]) -> None:
+        """Advance the run, check what it wants, and write its status."""
+        self.now += 0.25
+        had_failed = self._has_failed()
+        effects = self.run.advance(observations, self.controls, self.now)
+        self._check_submissions(effects, had_failed=had_failed)
+        self._check_phases()
+        self.effects += [effect for effect in effects if isinstance(effect, SubmitJob | StopJob)]
+        delta = self.reporter.delta(generation=1, now=self.now, hindrance=None)
+        self.history.append(apply(self.status, delta))
+
+    def perform(self, effect: SubmitJob | StopJob, *, answered: bool = True) -> None:
+        """Carry out an effect; the answer comes into the inbox."""
+        self.effects.remove(effect)
+        if isinstance(effect, StopJob):
+            self.bacalhau.stop(effect.job_id, effect.reason, self.now)
+            return
+        job = self.bacalhau.submit(effect.job, self.now)
+        if answered:
+            self.inbox.append(_answer(effect, job))
+        allowed = self.parallelism or len(self.graph.nodes)
+        assert len(self.bacalhau.unfinished) <= allowed, "more nodes ran at once than allowed"
+
+    def look(self, name: str) -> None:
+        """Look at the job of a node's latest attempt, as far as the run knows it."""
+        node = self.run.node(name)
+        if not node.phase.is_live or node.job_id is None:
+            return
+        job = next(job for job in self.bacalhau.jobs.values() if job.id == node.job_id)
+        self.inbox.append(JobLost(node=name, attempt=job.attempt) if job.state is None else job.seen())
+
+    def settle(self) -> None:
+        """Let the run know all that there is to know now, and do all that it wants, while Bacalhau stands still."""
+        for _ in range(MAX_ROUNDS):
+            is_quiet = not self.effects and not self.inbox
+            for effect in list(self.effects):
+                self.perform(effect)
+            for name in self.graph.index:
+                self.look(name)
+            inbox, self.inbox = self.inbox, []
+            self.advance(inbox)
+            if is_quiet and not self.effects:
+                return
+        raise AssertionError("the run never comes to rest")
+
+    def finish(self) -> None:
+        """Let everything go on, fairly, until the run has ended."""
+        self.suspend = False
+        for _ in range(MAX_ROUNDS):
+            self.settle()
+            if self.run.phase.is_terminal:
+                return
+            self.now += 10
+            for job in self.bacalhau.unfinished:
+                self.bacalhau.progress(job, self.now)
+        raise AssertionError(f"the run never ends: {self.run.state.counts}")
+
+    def rebuilt(self, status: Json) -> Run:
+        """The run as another process would find it, from a status and Bacalhau's jobs. It must not start or stop anything."""
+        run = Run(self.graph, CONTEXT, DAGStatus.model_validate(status) if status else None)
+        effects = run.advance(self.recovered(run), self.controls, self.now)
+        assert not [effect for effect in effects if isinstance(effect, SubmitJob | StopJob)]
+        return run
+
+    # What must always hold
+
+    def _has_failed(self) -> bool:
+        unsuccessful = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
+        return any(phase in unsuccessful for phase in self.ended.values())
+
+    def _check_submissions(self, effects: Sequence[Effect], *, had_failed: bool) -> None:
+        policy = self.graph.spec.failure_policy
+        for effect in effects:
+            had_failed |= isinstance(effect, Emit) and effect.reason.startswith("Node")
+            if not isinstance(effect, SubmitJob):
+                continue
+            assert not self.cancel, "a node started after the run was cancelled"
+            assert not self.suspend, "a node started while the run was suspended"
+            is_replacement = effect.attempt > 1 and policy is not FailurePolicy.FAIL_FAST_CANCEL
+            assert not had_failed or is_replacement or policy is FailurePolicy.RUN_ALL, (
+                "something new started"
+            )
+            self._check_dependencies(effect)
+            rendered = json.dumps(effect.job).encode()
+            assert self.rendered.setdefault((effect.node, effect.attempt), rendered) == rendered
+
+    def _check_dependencies(self, effect: SubmitJob) -> None:
+        newest = self.bacalhau.newest()
+        for producer in self.graph.nodes[self.graph.index[effect.node]].dependencies:
+            job = newest.get(self.graph.nodes[producer].name)
+            assert job is not None, "a node started before its dependency"
+            assert job.succeeded, "a node started although its dependency did not succeed"
+
+    def _check_phases(self) -> None:
+        for node in self.graph.nodes:
+            phase = self.run.node(node.name).phase
+            if phase.is_terminal:
+                assert self.ended.setdefault(node.name, phase) is phase, "a node that had ended changed"
+            else:
+                assert node.name not in self.ended, "a node that had ended went on"
+
+
+def _answer(effect: SubmitJob, job: SimulatedJob | None) -> Observation:
+    if job is None:
+        return SubmissionRefused(
+            node=effect.node, attempt=effect.attempt, reason="Refused", message="invalid job"
+        )
+    return JobSubmitted(node=effect.node, attempt=effect.attempt, job_id=job.id)
