@@ -74,7 +74,15 @@ class Reporter:
         reason = hindrance[0] if hindrance and not self.run.phase.is_terminal else self.run.phase.value
         statuses = condition_statuses(self.run.phase)
         self.conditions = {
-            kind: _condition(self.conditions.get(kind), kind, status, reason, message, generation, now)
+            kind: condition(
+                self.conditions.get(kind),
+                kind,
+                status=status,
+                reason=reason,
+                message=message,
+                generation=generation,
+                now=now,
+            )
             for kind, status in statuses.items()
         }
         return [condition.model_dump(by_alias=True, mode="json") for condition in self.conditions.values()]
@@ -92,15 +100,17 @@ def condition_statuses(phase: RunPhase) -> dict[str, str]:
     return dict(zip(CONDITION_TYPES, ("Unknown", "False", "True", "False"), strict=True))
 
 
-def _condition(
+def condition(
     before: Condition | None,
     kind: str,
+    *,
     status: str,
     reason: str,
     message: str,
     generation: int,
     now: float,
 ) -> Condition:
+    """Give a condition, with the time at which its status last changed."""
     unchanged = before is not None and before.status == status
     since = before.last_transition_time if before and unchanged else timestamp(now)
     return Condition.model_validate(
@@ -125,9 +135,15 @@ def rejection(
         "phase": phase.value,
         "message": message,
         "conditions": [
-            _condition(before.get(kind), kind, value, reason, message, generation, now).model_dump(
-                by_alias=True, mode="json"
-            )
+            condition(
+                before.get(kind),
+                kind,
+                status=value,
+                reason=reason,
+                message=message,
+                generation=generation,
+                now=now,
+            ).model_dump(by_alias=True, mode="json")
             for kind, value in condition_statuses(phase).items()
         ],
     }

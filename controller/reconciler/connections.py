@@ -85,8 +85,6 @@ class ConnectionReconciler:
             return None, Problem("KubernetesUnavailable", str(error))
         version, problem = await _ask(connection)
         connection.report(problem)
-        if problem is None:
-            self._pool.wake_users(key)
         return version, problem
 
     def _say(self, key: Key, body: Body, *, version: str | None, problem: Problem | None) -> None:

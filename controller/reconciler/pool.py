@@ -19,12 +19,27 @@ from controller.reconciler.resources import CONNECTIONS
 
 
 class ConnectionPool:
-    """The connections in use. ``wake`` is called with the key of each DAG that has to look again."""
+    """The connections in use.
 
-    def __init__(self, objects: Objects, read_secret: ReadSecret, *, wake: Callable[[Key], None]) -> None:
+    Args:
+        objects: reads BacalhauConnections.
+        read_secret: reads what they refer to.
+        wake: called with the key of each DAG that has to look again.
+        recheck: called with the key of a connection that may have stopped working, or work again.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        read_secret: ReadSecret,
+        *,
+        wake: Callable[[Key], None],
+        recheck: Callable[[Key], None],
+    ) -> None:
         self._objects = objects
         self._read_secret = read_secret
         self._wake = wake
+        self._recheck = recheck
         self._connections: dict[Key, Connection] = {}
         self._users: defaultdict[Key, set[Key]] = defaultdict(set)
         self._locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -57,7 +72,8 @@ class ConnectionPool:
             if key in self._connections:
                 await self._connections[key].renew(access)
             else:
-                self._connections[key] = Connection(key, access, on_change=lambda: self.wake_users(key))
+                self._connections[key] = Connection(key, access, on_change=lambda: self._changed(key))
+                self.wake_users(key)
             return self._connections[key]
 
     async def drop(self, key: Key) -> None:
@@ -70,6 +86,10 @@ class ConnectionPool:
         """Have every DAG of a connection look again."""
         for user in self._users[key]:
             self._wake(user)
+
+    def _changed(self, key: Key) -> None:
+        self._recheck(key)
+        self.wake_users(key)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -1,0 +1,172 @@
+"""The operator as a whole: what is started, in which order, and how it ends.
+
+Everything that lives as long as the process starts before kopf, which regards tasks born later as its own. The Lease comes first of all:
+whoever loses it stops writing at once and then ends, and the Deployment starts a new process, which needs nothing of the old one.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import kopf
+
+from controller.handlers.watch import register
+from controller.kube import kopf_settings
+from controller.kube.backoff import Backoff
+from controller.kube.budget import WriteBudget
+from controller.kube.client import Cluster
+from controller.kube.events import EventRecorder
+from controller.kube.lease import Lease
+from controller.kube.objects import Objects
+from controller.kube.queue import WorkQueue
+from controller.kube.secrets import read_secret_key
+from controller.reconciler.connection import Key
+from controller.reconciler.connections import ConnectionReconciler
+from controller.reconciler.dags import DAGReconciler
+from controller.reconciler.pool import ConnectionPool
+from controller.reconciler.resources import CONNECTIONS, DAGS
+from controller.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+RETRIES = Backoff(base=0.2, cap=15)
+"""Between tries of a DAG or connection that cannot go on. Short, since a try costs a few requests at most."""
+
+
+class Operator:
+    """Reconcilers, their queues and what they share, wired together but not started."""
+
+    def __init__(self, cluster: Cluster, objects: Objects, settings: Settings) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._budget = WriteBudget()
+        self._events = EventRecorder(cluster.client, instance=settings.identity)
+        self._dag_queue: WorkQueue[Key] = WorkQueue("dags", backoff=RETRIES)
+        self._connection_queue: WorkQueue[Key] = WorkQueue("connections", backoff=RETRIES)
+        self._pool = ConnectionPool(
+            objects,
+            partial(read_secret_key, cluster.client),
+            wake=self._dag_queue.add,
+            recheck=self._connection_queue.add,
+        )
+        self._dags = DAGReconciler(
+            objects=objects,
+            pool=self._pool,
+            events=self._events,
+            queue=self._dag_queue,
+            budget=self._budget,
+            deletion_grace=settings.deletion_grace_seconds,
+        )
+        self._connections = ConnectionReconciler(
+            objects=objects,
+            pool=self._pool,
+            events=self._events,
+            queue=self._connection_queue,
+            budget=self._budget,
+        )
+
+    async def run(self, *, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        """Watch and reconcile until ``stop`` is set or the process is told to end. ``ready`` is set once watching has begun."""
+        async with self._working():
+            await kopf.operator(
+                registry=self._registry(),
+                settings=_kopf_settings(),
+                standalone=True,
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                ready_flag=ready,
+                stop_flag=stop,
+            )
+
+    @contextlib.asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        """Process both queues and post Events for as long as the context lasts."""
+        tasks = [
+            asyncio.create_task(self._events.run(), name="events"),
+            asyncio.create_task(
+                self._dag_queue.run(self._dags.reconcile, workers=self._settings.workers), name="dags"
+            ),
+            asyncio.create_task(
+                self._connection_queue.run(self._connections.reconcile, workers=self._settings.workers),
+                name="connections",
+            ),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._cluster.login)
+        kopf.on.cleanup(registry=registry)(self._close)
+        register(registry, DAGS, self._dags.observe)
+        register(registry, CONNECTIONS, self._connections.observe)
+        return registry
+
+    async def _close(self, **_: Any) -> None:
+        """Leave everything where it is: jobs go on, and the next process takes the runs up again."""
+        self._dag_queue.close()
+        self._connection_queue.close()
+        await self._dags.aclose()
+        await self._connections.aclose()
+        await self._pool.aclose()
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    kopf_settings.configure(settings)
+    return settings
+
+
+async def run(settings: Settings) -> int:
+    """Run the operator until it is told to end; gives the exit code of the process.
+
+    Raises:
+        ConfigException: there is no way to the API server.
+    """
+    cluster = await Cluster.connect()
+    objects = Objects(cluster.client)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    try:
+        async with _leading(cluster, objects, settings, stop) as lost:
+            await Operator(cluster, objects, settings).run(ready=ready, stop=stop)
+    finally:
+        await cluster.close()
+    return 1 if lost.is_set() else 0
+
+
+@contextlib.asynccontextmanager
+async def _leading(
+    cluster: Cluster, objects: Objects, settings: Settings, stop: asyncio.Event
+) -> AsyncIterator[asyncio.Event]:
+    """Hold the Lease for as long as the context lasts. Losing it seals all writing and stops the operator."""
+    lost = asyncio.Event()
+    if not settings.lease_enabled:
+        yield lost
+        return
+
+    def lose() -> None:
+        objects.seal()
+        lost.set()
+        stop.set()
+
+    lease = Lease(
+        objects,
+        namespace=settings.lease_namespace or cluster.namespace,
+        name=settings.lease_name,
+        identity=settings.identity,
+    )
+    await lease.acquire()
+    keeping = asyncio.create_task(lease.keep(lose), name="lease")
+    try:
+        yield lost
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await lease.release()
