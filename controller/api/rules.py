@@ -1,8 +1,9 @@
 """What the API server itself refuses, beyond types and bounds: CEL rules of the CRDs, in one place.
 
-A rule belongs here only if its estimated cost does not grow with the graph, because the estimate multiplies the
-limits of the schema (2,500 nodes of 2,500 dependencies each) and the API server rejects a CRD that could exceed
-its budget. Cycles, unknown names and expressions are for the operator to check.
+The API server estimates each rule by the limits of the schema (2,500 nodes of 2,500 dependencies each) and rejects
+a CRD that could exceed its budget. So a rule looks at one node, or compares two values whole; none walks from node
+to node. Looking for a node among its own `inputs` would already cost twenty times too much. That, cycles, unknown
+names and expressions are for the operator to check.
 
 An entry names the schema that its rule is written on; `[]` are the entries of a list.
 """
@@ -44,8 +45,9 @@ def _frozen_after_start(name: str, *, required: bool) -> Rule:
 
 def _frozen_graph() -> Iterator[Rule]:
     for name, field in DAGSpec.model_fields.items():
-        if name not in CONTROLS:
-            yield _frozen_after_start(field.alias or name, required=field.is_required())
+        spelling = field.alias or name
+        if spelling not in CONTROLS:
+            yield _frozen_after_start(spelling, required=field.is_required())
 
 
 EXACTLY_ONE_JOB: Final[Rule] = {
