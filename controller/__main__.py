@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         return asyncio.run(run(settings))
     except ConfigException as error:
         print(f"The Kubernetes API cannot be used: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        print(f"Probes and metrics cannot be served at port {settings.http_port}: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ whoever loses it stops writing at once and then ends, and the Deployment starts 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Any
 
 import kopf
 
 from controller.handlers.watch import register
+from controller.health import Health, serving
 from controller.kube import kopf_settings
 from controller.kube.backoff import Backoff
 from controller.kube.budget import WriteBudget
@@ -31,6 +32,9 @@ from controller.reconciler.resources import CONNECTIONS, DAGS
 from controller.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+STALL_LIMIT = 300.0
+"""Seconds in which a queue with work must move, or the process is restarted. Far above any bounded wait of a reconciliation."""
 
 RETRIES = Backoff(base=0.2, cap=15)
 """Between tries of a DAG or connection that cannot go on. Short, since a try costs a few requests at most."""
@@ -68,9 +72,12 @@ class Operator:
             budget=self._budget,
         )
 
-    async def run(self, *, ready: asyncio.Event, stop: asyncio.Event) -> None:
-        """Watch and reconcile until ``stop`` is set or the process is told to end. ``ready`` is set once watching has begun."""
-        async with self._working():
+    async def run(self, *, health: Health, stop: asyncio.Event) -> None:
+        """Watch and reconcile until ``stop`` is set or the process is told to end."""
+        health.watch("dags", self._dag_queue.stalled_for, limit=STALL_LIMIT)
+        health.watch("connections", self._connection_queue.stalled_for, limit=STALL_LIMIT)
+        ready = asyncio.Event()
+        async with self._working(_announce_ready(ready, health)):
             await kopf.operator(
                 registry=self._registry(),
                 settings=_kopf_settings(),
@@ -82,9 +89,10 @@ class Operator:
             )
 
     @contextlib.asynccontextmanager
-    async def _working(self) -> AsyncIterator[None]:
+    async def _working(self, announcement: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         """Process both queues and post Events for as long as the context lasts."""
         tasks = [
+            asyncio.create_task(announcement, name="ready"),
             asyncio.create_task(self._events.run(), name="events"),
             asyncio.create_task(
                 self._dag_queue.run(self._dags.reconcile, workers=self._settings.workers), name="dags"
@@ -118,6 +126,12 @@ class Operator:
         await self._pool.aclose()
 
 
+async def _announce_ready(ready: asyncio.Event, health: Health) -> None:
+    await ready.wait()
+    health.not_ready_because = None
+    _log.info("Watching DAGs.")
+
+
 def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     kopf_settings.configure(settings)
@@ -129,13 +143,17 @@ async def run(settings: Settings) -> int:
 
     Raises:
         ConfigException: there is no way to the API server.
+        OSError: the port for probes and metrics is taken.
     """
     cluster = await Cluster.connect()
     objects = Objects(cluster.client)
-    stop, ready = asyncio.Event(), asyncio.Event()
+    stop, health = asyncio.Event(), Health()
     try:
-        async with _leading(cluster, objects, settings, stop) as lost:
-            await Operator(cluster, objects, settings).run(ready=ready, stop=stop)
+        async with serving(health, address=settings.http_address, port=settings.http_port):
+            health.not_ready_because = "waiting for the Lease"
+            async with _leading(cluster, objects, settings, stop) as lost:
+                health.not_ready_because = "starting to watch"
+                await Operator(cluster, objects, settings).run(health=health, stop=stop)
     finally:
         await cluster.close()
     return 1 if lost.is_set() else 0
