@@ -42,9 +42,11 @@ class Controller(Server):
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "KUBECONFIG": str(self._kubeconfig),
+            "BACALHAU_DAG_HTTP_ADDRESS": "127.0.0.1",
+            "BACALHAU_DAG_HTTP_PORT": str(self._port),
             **self._settings,
         }
 
     @override
     def ready(self) -> bool:
-        return self._http.get("/healthz").status_code == 200
+        return self._http.get("/readyz").status_code == 200
