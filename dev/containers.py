@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +24,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
 import yaml
 from typing_extensions import override
 
@@ -51,6 +51,10 @@ BASE_IMAGE = "python-base:local"
 
 PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 """Variables of this process by which pip in a build finds its index, as it does outside."""
+
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_PREFIX = "container-engine-"
+"""Followed by the process that owns the engine and a number."""
 
 BUILD_TIMEOUT = 900.0
 """Seconds for one docker command; builds download wheels."""
@@ -140,10 +144,12 @@ class Dockerd(Server):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._socket = directory / "docker.sock"
-        self._cgroup = f"container-engine-{os.getpid()}-{free_port()}"
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self._socket)), base_url="http://docker", timeout=10
-        )
+        self._cgroup = f"{CGROUP_PREFIX}{os.getpid()}-{free_port()}"
+
+    @override
+    def prepare(self) -> None:
+        super().prepare()
+        _remove_cgroups_of_the_dead()
 
     @property
     @override
@@ -162,8 +168,9 @@ class Dockerd(Server):
         places = [
             f"--host={self.url}",
             f"--data-root={self.directory / 'data'}",
-            f"--exec-root={self.directory / 'exec'}",
-            f"--pidfile={self.directory / 'pid'}",
+            # Inside the namespace alone; a socket's path must not be long, and a folder for tests often is.
+            "--exec-root=/run/docker",
+            "--pidfile=/run/docker/dockerd.pid",
         ]
         # Without a storage driver named, it takes the overlay file system where the kernel has it, and copies otherwise.
         cgroups = ["--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{self._cgroup}"]
@@ -171,7 +178,13 @@ class Dockerd(Server):
 
     @override
     def ready(self) -> bool:
-        return self._http.get("/_ping").status_code == 200
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self._socket))
+                client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 " in client.recv(64)
+            except OSError:
+                return False
 
     @override
     def stop(self) -> None:
@@ -188,20 +201,28 @@ class Dockerd(Server):
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
         super().kill()
-        self._remove_cgroups()
+        for group in [CGROUPS / self._cgroup, *CGROUPS.glob(f"*/{self._cgroup}")]:
+            _remove_cgroup(group)
 
     def _children(self) -> list[int]:
         if self.pid is None:
             return []
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
-    def _remove_cgroups(self) -> None:
-        roots = [*Path("/sys/fs/cgroup").glob(f"*/{self._cgroup}"), Path("/sys/fs/cgroup", self._cgroup)]
-        for root in roots:
-            folders = [folder for folder in root.rglob("*") if folder.is_dir()] if root.exists() else []
-            for folder in [*sorted(folders, reverse=True), root]:
-                with suppress(OSError):
-                    folder.rmdir()
+
+def _remove_cgroups_of_the_dead() -> None:
+    """Removes the empty control groups of engines whose owner has ended: the one thing that outlives a crash."""
+    for group in [*CGROUPS.glob(f"{CGROUP_PREFIX}*"), *CGROUPS.glob(f"*/{CGROUP_PREFIX}*")]:
+        owner = group.name.removeprefix(CGROUP_PREFIX).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            _remove_cgroup(group)
+
+
+def _remove_cgroup(group: Path) -> None:
+    below = [folder for folder in group.rglob("*") if folder.is_dir()]
+    for folder in [*sorted(below, reverse=True), group]:
+        with suppress(OSError):  # in use, or removed by another engine
+            folder.rmdir()
 
 
 class ContainerEngine:
