@@ -8,9 +8,11 @@ what changed and not what the graph holds.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from controller.api.dag import DAGSpec, JobTemplate, Node, Parameter
+from controller.api.rules import CONTROLS
 from controller.engine.expressions import Template, compile_template
 from controller.engine.identity import fingerprint
 from controller.engine.parameters import argument_problems, bound, default_problems, duplicate_problems
@@ -229,9 +231,15 @@ _KINDS = {
 
 
 def graph_hash(spec: DAGSpec) -> str:
-    """Fingerprint what makes the graph: everything but the controls that may change while it runs."""
-    controls = {"description", "parallelism", "suspend"}
-    return fingerprint(spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=controls))
+    """Fingerprint what makes the graph: everything but the controls that may change while it runs.
+
+    Lists that are keyed by name count without their order, which server-side apply does not keep.
+    """
+    tree = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    graph = {name: value for name, value in tree.items() if name not in CONTROLS}
+    for name in ("parameters", "jobTemplates", "nodes", "outputs"):
+        graph[name] = sorted(graph.get(name, ()), key=itemgetter("name"))
+    return fingerprint(graph)
 
 
 def _cycle_problems(drafts: Sequence[_Draft]) -> Iterator[Problem]:

@@ -32,6 +32,8 @@ def progress(state: RunState) -> str:
 def tally(state: RunState) -> str:
     """Count the nodes by what they do, in one line."""
     counts = state.counts
+    if counts[NodePhase.SUCCEEDED] == len(state.nodes):
+        return f"All {len(state.nodes)} nodes succeeded."
     parts = [
         f"succeeded {counts[NodePhase.SUCCEEDED]}",
         f"failed {counts[NodePhase.FAILED] + counts[NodePhase.ERROR]}",

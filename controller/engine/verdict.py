@@ -113,12 +113,12 @@ def _completed(job: Job) -> Verdict:
             phase=NodePhase.ERROR,
             reason="NothingPublished",
             message=f"Job {job.id} ended well but its publisher left no result.",
-            exit_code=code,
+            exit_code=0,
         )
     return Finished(
         phase=NodePhase.SUCCEEDED,
         reason="Completed",
-        exit_code=code,
+        exit_code=0,  # also where WebAssembly that returned says -1
         artifact=artifact,
         stdout=ended.run_output.stdout,
     )
