@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -41,10 +41,8 @@ def main() -> int:
 def tools() -> int:
     """Builds what is missing, and says where every tool is."""
     found = toolchain.find_all(toolchain.TOOLS)
-    table = Table("tool", "version", "path", box=None, header_style="bold")
     for name, path in found.items():
-        table.add_row(name, toolchain.TOOLS[name].version, Text(str(path), overflow="fold"))
-    console.print(table)
+        console.print(f"{name:<24} {toolchain.TOOLS[name].version:<8} {path}")
     return 0
 
 
@@ -58,9 +56,8 @@ def up() -> int:
     else:
         state = already
         console.print("The plane is running already.\n")
-    console.print(server_table(state))
-    console.print(endpoints(state))
-    console.print(next_steps())
+    show(state)
+    show_next_steps()
     return 0
 
 
@@ -70,8 +67,7 @@ def status() -> int:
     if state is None:
         console.print("No plane is running. Start one with `make up`.")
         return 3
-    console.print(server_table(state))
-    console.print(endpoints(state))
+    show(state)
     return 0 if all(server.health == "ready" for server in state.servers) else 1
 
 
@@ -98,42 +94,46 @@ COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
 }
 
 
-def server_table(state: PlaneState) -> Table:
-    """One line for each server: what it is, whether it is well, where it is."""
+def show(state: PlaneState) -> None:
+    """Each server with its health, then what a person copies into a configuration."""
     table = Table("server", "health", "pid", "url", box=None, header_style="bold", pad_edge=False)
     for server in state.servers:
         health = Text(server.health, style=HEALTH_STYLES[server.health])
         table.add_row(server.name, health, str(server.pid or ""), server.url)
+    console.print(table)
+    for server in state.servers:
         if server.health != "ready":
-            table.add_row("", Text(f"its log: {server.log}", style="dim"))
-    return table
+            console.print(f"The log of {server.name}: {server.log}", style="yellow")
+    console.print()
+    show_pairs(
+        {
+            "kubeconfig": state.kubeconfig,
+            "Bacalhau": state.url_of("bacalhau"),
+            "IPFS gateway": f"{state.ipfs_gateway}/ipfs/<cid>",
+            "S3": state.url_of("s3"),
+        }
+    )
 
 
-def endpoints(state: PlaneState) -> Table:
-    """What a person copies into a configuration."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("\nkubeconfig", f"\n{state.kubeconfig}")
-    table.add_row("Bacalhau", state.url_of("bacalhau"))
-    table.add_row("IPFS gateway", f"{state.ipfs_gateway}/ipfs/<cid>")
-    table.add_row("S3", state.url_of("s3"))
-    return table
-
-
-def next_steps() -> Table:
+def show_next_steps() -> None:
     """What to type now."""
-    steps = {
-        f"source {_relative(background.ENVIRONMENT)}": "kubectl, bacalhau, ipfs and S3 clients then talk to this plane",
-        ".venv/bin/python -m controller": "runs the operator; Ctrl-C ends it",
-        "kubectl apply -f examples/hello/dag.yaml": "in another terminal",
-        "kubectl get bdag --watch": "shows it advance",
-        "make down": "ends all that was started here",
-    }
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_row("\nNext")
-    for command, effect in steps.items():
-        table.add_row(Text(command, style="bold"), effect)
-    return table
+    console.print("\nNext:")
+    show_pairs(
+        {
+            f"source {_relative(background.ENVIRONMENT)}": "kubectl, bacalhau, ipfs and S3 clients then talk to this plane",
+            ".venv/bin/python -m controller": "runs the operator; Ctrl-C ends it",
+            "kubectl apply -f examples/hello/dag.yaml": "in another terminal",
+            "kubectl get bdag --watch": "shows it advance",
+            "make down": "ends all that was started here",
+        }
+    )
+
+
+def show_pairs(pairs: Mapping[str, str]) -> None:
+    """Two columns, never folded, so that what is in them can be copied."""
+    width = max(map(len, pairs))
+    for left, right in pairs.items():
+        console.print(Text.assemble((left.ljust(width), "bold"), "  ", right))
 
 
 def _relative(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """A plane that goes on after the command that started it: `up`, `status` and `down`.
 
 A supervising process owns the servers, which die with it. It writes what a person or another command wants to know to
-`.plane/state.json`, again whenever something changes, and ends when it is told to (SIGTERM). `down` ends that one
+`.plane/state.json` below the current folder, again every few seconds, and ends when it is told to (SIGTERM). `down` ends that one
 process, after checking that the number still belongs to it; there is no search for processes by name.
 """
 
@@ -25,8 +25,7 @@ from dev.plane import TOOLS, ControlPlane
 from dev.servers.kubectl import KubectlError
 from dev.servers.process import Server, ServerError, wait_until
 
-ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / ".plane"
+FOLDER = Path.cwd() / ".plane"
 STATE = FOLDER / "state.json"
 DATA = FOLDER / "data"
 ENVIRONMENT = FOLDER / "env"
@@ -120,7 +119,7 @@ def up() -> PlaneState:
     with SUPERVISOR_LOG.open("wb") as log:
         command = [sys.executable, "-m", "dev", "supervise"]
         supervisor = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
         wait_until(

@@ -156,6 +156,18 @@ class TestTestTool:
         assert result["outputs/copied"] == b"from upstream"
         assert result["stdout"] == b"from upstream"
 
+    def test_filling(self, plane: ControlPlane) -> None:
+        execution = run_job(plane, "filling", {"Type": "ipfs"}, "fill", "/outputs/zeros", "100", "exit", "0")
+        result = plane.ipfs.read_directory(execution["PublishedResult"]["Params"]["CID"])
+        assert result["outputs/zeros"] == bytes(100_000)
+
+    def test_sleeping_lasts_until_the_job_is_stopped(self, plane: ControlPlane) -> None:
+        url = plane.bacalhau.url
+        job = submit(url, wasm.job("sleeping", "sleep", "50000"))
+        wait_until(lambda: state(url, job) == "Running", what="the job to run", timeout=30)
+        httpx.delete(f"{url}/api/v1/orchestrator/jobs/{job}").raise_for_status()
+        assert finished(url, job)["Job"]["State"]["StateType"] == "Stopped"
+
     def test_trap(self, plane: ControlPlane) -> None:
         job = submit(plane.bacalhau.url, wasm.job("trap", "trap"))
         wait_until(lambda: bool(failures(plane.bacalhau.url, job)), what="an execution to fail", timeout=30)
