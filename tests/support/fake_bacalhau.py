@@ -11,6 +11,7 @@ that gives each job a ``Fate`` when it is submitted. Faults are queued with ``fa
 import asyncio
 import base64
 import copy
+import heapq
 import json
 import time
 import uuid
@@ -124,7 +125,7 @@ class FakeBacalhau:
         self.url = "http://bacalhau.test:1234"
         self.down = False
         self._names: dict[tuple[str, str], str] = {}
-        self._unfinished: set[str] = set()
+        self._events: list[tuple[float, str]] = []
         self._clock = clock
         self._script = script
         self._auth = auth
@@ -163,7 +164,6 @@ class FakeBacalhau:
     def lose(self, name: str) -> None:
         """The orchestrator forgets the job."""
         job = self.job(name)
-        self._unfinished.discard(job.id)
         del self.jobs[job.id], self._names[job.spec["Namespace"], name]
 
     def restart(self) -> None:
@@ -287,7 +287,7 @@ class FakeBacalhau:
         spec["State"] = {"StateType": "Pending", "Message": ""}
         self.jobs[spec["ID"]] = FakeJob(spec, self._script(spec))
         self._names[spec["Namespace"], spec["Name"]] = spec["ID"]
-        self._unfinished.add(spec["ID"])
+        self._foresee(self.jobs[spec["ID"]])
         return _submitted(spec)
 
     def _update(self, job: FakeJob, spec: Json) -> Reply:
@@ -302,6 +302,7 @@ class FakeBacalhau:
         job.spec["Version"] += 1
         self._set_state(job, JobState.PENDING, "Job update requested by user")
         job.fate = self._script(job.spec)
+        self._foresee(job)
         return _submitted(job.spec)
 
     def _get(self, ref: str, query: Mapping[str, str]) -> Reply:
@@ -375,18 +376,27 @@ class FakeBacalhau:
 
     # What time does to jobs
 
+    def _foresee(self, job: FakeJob) -> None:
+        if job.fate is not None:
+            heapq.heappush(self._events, (job.spec["CreateTime"] / 1e9 + job.fate.starts_after, job.id))
+
     def _advance(self) -> None:
-        for job_id in tuple(self._unfinished):
-            job = self.jobs[job_id]
-            if job.fate is not None and not job.stranded:
+        while self._events and self._events[0][0] <= self._clock():
+            _, job_id = heapq.heappop(self._events)
+            job = self.jobs.get(job_id)
+            if job is not None and job.fate is not None and not job.stranded and not job.state.is_terminal:
                 self._advance_job(job, job.fate)
 
     def _advance_job(self, job: FakeJob, fate: Fate) -> None:
-        age = self._clock() - job.spec["CreateTime"] / 1e9
-        if age >= fate.starts_after and job.state is not JobState.RUNNING:
+        if job.state is not JobState.RUNNING:
             self._start(job)
-        if fate.ends_after is not None and age >= fate.ends_after:
+        if fate.ends_after is None:
+            return
+        ends = job.spec["CreateTime"] / 1e9 + fate.ends_after
+        if ends <= self._clock():
             self._end(job, fate)
+        else:
+            heapq.heappush(self._events, (ends, job.id))
 
     def _start(self, job: FakeJob) -> None:
         self._execution(job, ComputeState.BID_ACCEPTED, "")
@@ -430,7 +440,6 @@ class FakeBacalhau:
 
     def _set_state(self, job: FakeJob, state: JobState, message: str) -> None:
         job.spec["State"] = {"StateType": str(state), "Message": message}
-        self._unfinished.discard(job.id) if state.is_terminal else self._unfinished.add(job.id)
         job.spec["Revision"] += 1
         job.spec["ModifyTime"] = self._nanoseconds()
 
