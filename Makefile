@@ -23,7 +23,7 @@ $(INSTALLED): requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-tools: venv ## Build the local servers that are missing (once; about 20 minutes on two cores)
+tools: venv ## Build the local servers that are missing (once; up to 20 minutes on two cores)
 	@$(BIN)/python -m dev tools
 
 up: venv ## Start Kubernetes' API, Bacalhau, IPFS and S3 on this machine, in the background
@@ -46,6 +46,7 @@ check: venv ## Run the linters and the type checker
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m controller.api --check
 
 format: venv ## Format the code, and repair what the linter can
 	$(BIN)/ruff check --fix

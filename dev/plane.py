@@ -52,8 +52,11 @@ class ControlPlane:
 
     def __init__(self, directory: Path | None = None) -> None:
         """A plane that is not started yet, below `directory` or else a temporary folder that goes when it is closed."""
-        self._temporary = tempfile.TemporaryDirectory(prefix="control-plane-") if directory is None else None
-        self.directory = Path(self._temporary.name) if self._temporary else directory or Path()
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if directory is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="control-plane-")
+            directory = Path(self._temporary.name)
+        self.directory = directory.resolve()  # each server runs in a folder of its own
         self.etcd = Etcd(self.directory / "etcd")
         self.kubernetes = KubeAPIServer(self.directory / "kube-apiserver", self.etcd)
         self.controller_manager = KubeControllerManager(

@@ -20,6 +20,9 @@ class BuildProgress(Protocol):
     def begin(self, name: str, *, packages: int) -> None:
         """The next build starts; it compiles at most that many packages."""
 
+    def wait(self, name: str) -> None:
+        """Another process is building it, and this one waits."""
+
     def advance(self) -> None:
         """One package more has been compiled."""
 
@@ -43,7 +46,7 @@ def show_progress(*, total: int) -> Iterator[BuildProgress]:
     )
     with Progress(*columns, console=console) as bars:
         console.print(
-            "Building the local servers. This happens once and takes about 20 minutes on two cores."
+            "Building the local servers. This happens once and takes up to 20 minutes on two cores."
         )
         yield TerminalProgress(bars, total=total)
 
@@ -62,6 +65,9 @@ class TerminalProgress:
         self._number += 1
         self._packages = packages
         self._task = self._bars.add_task(f"[{self._number}/{self._total}] {name}", total=packages, note="")
+
+    def wait(self, name: str) -> None:
+        self._bars.console.print(_waiting(name))
 
     def advance(self) -> None:
         if self._task is None:
@@ -94,6 +100,9 @@ class PlainProgress:
         self._started = self._shown = time.monotonic()
         self._say("building")
 
+    def wait(self, name: str) -> None:
+        self._console.print(_waiting(name))
+
     def advance(self) -> None:
         self._compiled += 1
         if time.monotonic() - self._shown >= PLAIN_INTERVAL:
@@ -115,3 +124,7 @@ class PlainProgress:
         self._console.print(
             f"[{self._number}/{self._total}] {self._name}: {what}", highlight=False, markup=False
         )
+
+
+def _waiting(name: str) -> str:
+    return f"Another process is building {name}: waiting for it."

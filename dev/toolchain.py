@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -224,7 +224,7 @@ def go_environment() -> dict[str, str]:
 def _build_once(tool: Tool, progress: BuildProgress) -> Path:
     go_version()
     binary = _cached(tool)
-    with locked(binary.parent.with_suffix(".lock")):
+    with locked(binary.parent.with_suffix(".lock"), on_wait=lambda: progress.wait(tool.name)):
         if not binary.exists():
             _build(tool, binary, progress)
     progress.finish()
@@ -232,11 +232,15 @@ def _build_once(tool: Tool, progress: BuildProgress) -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file, waiting for another process to let go of it."""
+def locked(path: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds an exclusive lock on a file; `on_wait` is called if another process has to let go of it first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
