@@ -68,13 +68,10 @@ class Expression:
         Raises:
             ExpressionError: the expression has no value, for example because a key is missing.
         """
-        result = self.program.eval(data=dict(variables))
-        if result.type() == cel.Type.ERROR:
-            raise ExpressionError(_reason(result.value()))
         try:
-            return _json(result.plain_value())
-        except TypeError:  # an optional, or a value that holds one
-            raise ExpressionError("its value is an optional; add .orValue(…)") from None
+            return _json(self.program.eval(data=dict(variables)))
+        except RuntimeError as error:  # its budget is used up
+            raise ExpressionError(_reason(str(error))) from None
 
 
 @lru_cache(maxsize=4096)
@@ -121,17 +118,30 @@ def _column(column: str | None) -> str:
     return f"column {column}: " if column else ""
 
 
-def _json(value: Any) -> Any:
-    """Turn the types that CEL has beyond JSON's into text, and order the keys of maps, which CEL does not."""
+def _json(value: cel.Value) -> Any:
+    """Turn a value into JSON data, level by level: ``plain_value`` ends the process if it meets an optional inside a map."""
+    try:
+        content = value.value()
+    except TypeError:
+        raise ExpressionError("it gives an optional; add .orValue(…)") from None
+    if value.type() == cel.Type.ERROR:
+        raise ExpressionError(_reason(content))
+    match content:
+        case dict():  # CEL does not keep the order of keys
+            return {as_text(key): _json(content[key]) for key in sorted(content, key=as_text)}
+        case list():
+            return [_json(item) for item in content]
+        case _:
+            return _json_scalar(content)
+
+
+def _json_scalar(value: Any) -> Any:
+    """Turn the types that CEL has beyond JSON's into text."""
     match value:
         case float() if not isfinite(value):
             raise ExpressionError(f"its value {value} has no form in JSON")
         case None | bool() | int() | float() | str():
             return value
-        case dict():
-            return {str(key): _json(value[key]) for key in sorted(value, key=str)}
-        case list():
-            return [_json(item) for item in value]
         case datetime():
             return value.isoformat()
         case timedelta():

@@ -125,7 +125,9 @@ class _Compiler:
             place = f"spec.jobTemplates[{template.name}]"
             self.problems.extend(default_problems(template.parameters, field=f"{place}.parameters"))
             job = self._template(template.job.tree(), f"{place}.job")
-            self._check_names(job, place, inputs={parameter.name for parameter in template.parameters})
+            self._check_names(
+                job, f"{place}.job", inputs={parameter.name for parameter in template.parameters}
+            )
             self.templates[template.name] = (template, job)
 
     def _draft(self, node: Node) -> _Draft:
@@ -147,7 +149,7 @@ class _Compiler:
                     f"{place}.arguments", "arguments are for a template; this node has a job of its own."
                 )
             job = self._template(node.job.tree(), f"{place}.job")
-            self._check_names(job, place, inputs=set())
+            self._check_names(job, f"{place}.job", inputs=set())
             return (), job
         if node.template not in self.templates:
             self.problems.append(
