@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import re
 import subprocess
+import sys
 from collections import Counter
-from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 import yaml
 
-from controller.api.dag import BacalhauDAG, RunPhase
 from dev import wordcount
 from dev.plane import ControlPlane
-from dev.servers.kubectl import Kubectl
-from dev.sightings import sightings
-from dev.watch import has_ended, run_phase, run_status
 from tests.support.wasm import assemble
+from tests.support.workspace import Workspace, cid
 
 pytestmark = pytest.mark.e2e
 
-HELLO = Path(__file__).parent.parent.parent / "examples" / "hello"
+ROOT = Path(__file__).parent.parent.parent
+HELLO = ROOT / "examples" / "hello"
 
-RUN_TIMEOUT = 180
-"""Seconds that a run may take; the compilation of WebAssembly by the node takes most of those it needs."""
-
-
-@pytest.fixture
-def connection(plane: ControlPlane, namespace: str) -> None:
-    """The BacalhauConnection that DAGs use if they name none."""
-    plane.create_connection(namespace=namespace)
+RUN_TIMEOUT = 180.0
+"""Seconds that the word count may take: a node spends seconds of CPU on compiling its program for each of the jobs."""
 
 
 @pytest.fixture(scope="module")
@@ -41,58 +32,49 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wordcount.build(tmp_path_factory.mktemp("wordcount"))
 
 
-async def ended(plane: ControlPlane, namespace: str, name: str) -> BacalhauDAG:
-    """The run as it ended."""
-    async with (
-        asyncio.timeout(RUN_TIMEOUT),
-        aclosing(sightings(plane.kubeconfig, namespace=namespace, name=name)) as dags,
-    ):
-        async for dag in dags:
-            if has_ended(dag):
-                return dag
-    raise AssertionError(f"the BacalhauDAG {name} was deleted before it ended")
-
-
-def cid(dag: BacalhauDAG, output: str) -> str:
-    """Where an output of a run is, which must have succeeded."""
-    assert run_phase(dag) is RunPhase.SUCCEEDED, run_status(dag).message
-    found = run_status(dag).outputs[output].cid
-    assert found is not None
-    return found
-
-
 def counted_by_python(text: str) -> Counter[str]:
     """What the example counts, found in another way."""
     words = (run.strip("'") for run in re.findall(r"(?:[^\W\d_]|')+", text.lower()))
     return Counter(word for word in words if word)
 
 
-@pytest.mark.usefixtures("controller", "connection")
-async def test_the_words_of_the_opticks_are_counted(
-    plane: ControlPlane, kubectl: Kubectl, namespace: str, module: Path
-) -> None:
-    manifest = wordcount.manifest(wordcount.arguments(plane.ipfs, module))
-    kubectl("create", "--namespace", namespace, "-f", "-", stdin=yaml.safe_dump(manifest))
-    dag = await ended(plane, namespace, "wordcount")
+async def test_the_words_of_the_opticks_are_counted(workspace: Workspace, module: Path) -> None:
+    ipfs = workspace.plane.ipfs
+    workspace.apply(wordcount.manifest(wordcount.arguments(ipfs, module)))
+
+    dag = await workspace.succeeded("wordcount", timeout=RUN_TIMEOUT)
 
     expected = counted_by_python(wordcount.TEXT.read_text())
-    counts = wordcount.read_counts(plane.ipfs.cat(f"{cid(dag, 'counts')}/outputs/counts.tsv"))
-    report = wordcount.read_report(plane.ipfs.cat(f"{cid(dag, 'report')}/outputs/report.tsv"))
+    counts = wordcount.read_counts(ipfs.cat(f"{cid(dag, 'counts')}/outputs/counts.tsv"))
+    report = wordcount.read_report(ipfs.cat(f"{cid(dag, 'report')}/outputs/report.tsv"))
     assert counts == expected
     assert [line.rank for line in report] == list(range(1, 21))
-    assert all(line.count == expected[line.word] for line in report)
-    assert report[-1].count >= max(
-        count
-        for word, count in expected.items()
-        if len(word) >= 5 and word not in {line.word for line in report}
-    )
+    assert {line.word: line.count for line in report} == dict(most_common(expected, top=20, letters=5))
 
 
-@pytest.mark.usefixtures("controller", "connection")
-async def test_the_world_is_greeted(plane: ControlPlane, kubectl: Kubectl, namespace: str) -> None:
-    kubectl("apply", "--namespace", namespace, "-f", HELLO / "dag.yaml")
-    dag = await ended(plane, namespace, "hello")
-    assert plane.ipfs.cat(f"{cid(dag, 'greeting')}/stdout") == b"Hello, world!\n"
+def most_common(counts: Counter[str], *, top: int, letters: int) -> list[tuple[str, int]]:
+    """The most frequent of the words that are long enough; of equally frequent ones the first in the alphabet."""
+    long_enough = [(word, count) for word, count in counts.items() if len(word) >= letters]
+    return sorted(long_enough, key=lambda entry: (-entry[1], entry[0]))[:top]
+
+
+async def test_the_world_is_greeted(workspace: Workspace) -> None:
+    workspace.kubectl("apply", "-f", HELLO / "dag.yaml")
+
+    dag = await workspace.succeeded("hello")
+
+    assert workspace.plane.ipfs.cat(f"{cid(dag, 'greeting')}/stdout") == b"Hello, world!\n"
+
+
+def test_the_demonstration_goes_from_nothing_to_the_words() -> None:
+    command = [sys.executable, "-m", "dev", "demo"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    finished = [line[2] for line in lines if line[3:4] == ["Succeeded"]]
+    assert finished[0] == "split"
+    assert finished[-2:] == ["report", "wordcount"]
+    assert ["2", "light", "823"] in [line[:3] for line in lines]
 
 
 def test_the_word_count_ships_with_the_cid_of_its_text(plane: ControlPlane) -> None:
@@ -103,11 +85,10 @@ def test_the_word_count_ships_with_the_cid_of_its_text(plane: ControlPlane) -> N
 def test_the_word_count_ships_with_the_cid_of_its_program(plane: ControlPlane, module: Path) -> None:
     text = (wordcount.FOLDER / "dag.yaml").read_text()
     (documented,) = re.findall(r"built with Go (\S+)", text)
-    installed = subprocess.run(
-        ["go", "env", "GOVERSION"], capture_output=True, text=True, check=True, timeout=60
-    )
-    if installed.stdout.strip() != f"go{documented}":
-        pytest.skip(f"the CID is that of Go {documented}; installed is {installed.stdout.strip()}")
+    command = ["go", "env", "GOVERSION"]
+    installed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    if installed != f"go{documented}":
+        pytest.skip(f"the CID is that of Go {documented}; installed is {installed}")
     assert plane.ipfs.add_path(module) == yaml.safe_load(text)["spec"]["arguments"]["tool"]
 
 
