@@ -37,6 +37,12 @@ BACALHAU_REQUESTS = Histogram(
     buckets=_FAST,
     registry=REGISTRY,
 )
+BACALHAU_BYTES = Counter(
+    "bacalhau_dag_bacalhau_bytes",
+    "Bytes of bodies exchanged with Bacalhau's API, by direction: sent or received.",
+    ["direction"],
+    registry=REGISTRY,
+)
 RECONCILE_SECONDS = Histogram(
     "bacalhau_dag_reconcile_seconds",
     "Time to process one key of a work queue.",

@@ -109,3 +109,5 @@ def _ipfs(access: Access) -> IpfsApi | None:
 def _measure(exchange: Exchange) -> None:
     code = str(exchange.status or "unanswered")
     metrics.BACALHAU_REQUESTS.labels(exchange.operation, code).observe(exchange.seconds)
+    metrics.BACALHAU_BYTES.labels("sent").inc(exchange.sent)
+    metrics.BACALHAU_BYTES.labels("received").inc(exchange.received)
