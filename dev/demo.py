@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,17 +108,17 @@ class Demo:
         Raises one of EXPECTED if a step fails.
         """
         toolchain.find_all(TOOLS)
-        with self.step("Compiled wordcount.go to WebAssembly"):
+        with self.step("Compile wordcount.go to WebAssembly"):
             module = wordcount.build(self.directory)
         plane = ControlPlane(self.directory)
         controller = Controller(self.directory / Controller.name, kubeconfig=plane.kubeconfig)
         try:
-            with self.step("Started Kubernetes' API, Bacalhau and IPFS"):
+            with self.step("Start Kubernetes' API, Bacalhau and IPFS"):
                 plane.start()
                 plane.install_crds()
-            with self.step("Started the operator"):
+            with self.step("Start the operator"):
                 controller.start()
-            with self.step("Added program and text to IPFS, created the BacalhauDAG"):
+            with self.step("Add program and text to IPFS, create the BacalhauDAG"):
                 create(plane, wordcount.manifest(wordcount.arguments(plane.ipfs, module)))
             self.console.print()
             self.show_result(plane, asyncio.run(self.watch(plane, controller)))
@@ -127,16 +127,13 @@ class Demo:
             plane.close()
 
     @contextmanager
-    def step(self, done: str) -> Iterator[None]:
-        """Says what was done, and how long it took; a terminal also sees that it goes on."""
+    def step(self, what: str) -> Iterator[None]:
+        """Says that something was done, and how long it took; a terminal also sees that it goes on."""
         started = time.monotonic()
-        if self.console.is_terminal:
-            with self.console.status(f"{done} …"):
-                yield
-        else:
+        with self.console.status(f"{what} …") if self.console.is_terminal else nullcontext():
             yield
         took = duration(time.monotonic() - started)
-        self.console.print(Text.assemble(("✔ ", "green"), done, (f"  {took}", "dim")))
+        self.console.print(Text.assemble(("✔ ", "green"), what, (f"  {took}", "dim")))
 
     async def watch(self, plane: ControlPlane, controller: Controller) -> BacalhauDAG:
         """Shows the run until it ends; returns it as it ended.
@@ -169,10 +166,8 @@ class Demo:
         counts = wordcount.read_counts(plane.ipfs.cat(f"{outputs['counts']}/outputs/counts.tsv"))
         report = wordcount.read_report(plane.ipfs.cat(f"{outputs['report']}/outputs/report.tsv"))
         self.console.print(
-            f"\nThe report is on IPFS: [bold]{outputs['report']}[/]/outputs/report.tsv", soft_wrap=True
-        )
-        self.console.print(
-            f"Newton's Opticks has {sum(counts.values()):,} words, {len(counts):,} of them different. "
+            f"\nReport: [bold]/ipfs/{outputs['report']}/outputs/report.tsv[/]\n"
+            f"Newton's Opticks has {sum(counts.values()):,} words, {len(counts):,} of them different.\n"
             "The most frequent with at least five letters:\n",
             soft_wrap=True,
         )
