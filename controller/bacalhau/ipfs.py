@@ -11,6 +11,9 @@ __all__ = ["IpfsApi"]
 
 REMEMBERED = 4096
 
+NO_SUCH_ENTRY = ("no link named", "no link by that name", "called on wrong kind")
+"""What Kubo says of a path that leads nowhere; the last one when it leads on below a file."""
+
 
 class IpfsApi:
     """Kubo's RPC API of a node in the same swarm as the compute nodes."""
@@ -65,7 +68,7 @@ class IpfsApi:
     def _failure(self, place: str, answer: Answer) -> Exception:
         reply = _json(answer.body)
         said = str(reply.get("Message", "")) or f"HTTP {answer.status}"
-        if "no link named" in said or "no link by that name" in said:
+        if any(phrase in said for phrase in NO_SUCH_ENTRY):
             return _missing(place)
         return ServerError(f"{self._channel} cannot resolve the path: {place}. It says: {said}.")
 

@@ -3,8 +3,8 @@
 One loop serves all DAGs of a connection. It takes the job that has been due for longest and looks at it in the way
 that costs the server less: a GET with executions, or, where a namespace belongs to one run and several of its jobs
 are due, a list of the namespace, newest changes first, down to what was known. How often is decided per job by its
-age (``controller.bacalhau.pace``); if all jobs together would need more than the budget allows, all intervals are
-stretched by the same factor, so that short jobs stay ahead of long ones.
+age (``controller.bacalhau.pace``); what all jobs together need, measured against the budget, stretches or shortens all
+intervals by the same factor, so that short jobs stay ahead of long ones.
 
 What each subscriber is told:
 
@@ -63,9 +63,6 @@ TROUBLE_PAUSE_SECONDS = 5.0
 FIRST_OUTAGE_PAUSE_SECONDS = 0.5
 LONGEST_OUTAGE_PAUSE_SECONDS = 30.0
 MEASURE_SECONDS = 0.5
-PLANNED_SHARE = 0.75
-"""How much of the budget is planned for; the rest keeps the queue short, so that new jobs do not wait in it."""
-
 KEPT_NAMESPACES = 1024
 
 OnChange = Callable[[JobSighting], None]
@@ -240,7 +237,7 @@ class Tracker:
             return
         self._measured = now
         needed = sum(self._demand(place, now) for place in self._namespaces.values() if place.jobs)
-        self._stretch = max(1.0, needed / (PLANNED_SHARE * self._budget.per_second))
+        self._stretch = pace.stretch(needed, budget=self._budget.per_second)
 
     def _demand(self, place: _Namespace, now: float) -> float:
         listable = all(watched.exclusive for watched in place.jobs.values())
@@ -334,7 +331,7 @@ class Tracker:
         now = _now()
         if watched.revision is None:  # the list went not back far enough to show it
             watched.get_by = now
-        wait = pace.interval(now - watched.born, spread=random.random()) * self._stretch
+        wait = pace.interval(now - watched.born, stretch=self._stretch, spread=random.random())
         self._plan(watched, min(now + max(wait, LOOK_SHARE * took), watched.get_by))
 
     async def _tell(self, watched: _Watched, job: Job) -> None:

@@ -205,12 +205,6 @@ async def test_result_paths_need_a_publisher(server: Server) -> None:
         await server.client.submit(job)
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_too_large_a_body_is_refused(server: Server) -> None:
-    with pytest.raises(Refused):
-        await server.client.submit(server.job(Meta={"big": "x" * 10_000_001}))
-
-
 async def test_lists_come_in_order_page_by_page(server: Server) -> None:
     names = [f"job-{i}" for i in range(7)]
     for name in names:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.bacalhau.pace import Budget, demand, interval, list_cost
+from controller.bacalhau.pace import Budget, demand, interval, list_cost, stretch
 from controller.bacalhau.schedule import Schedule
 
 
@@ -14,6 +14,18 @@ from controller.bacalhau.schedule import Schedule
 def test_the_interval_is_a_tenth_of_the_age_within_limits(age: float, low: float, high: float) -> None:
     assert interval(age, spread=0.0) == pytest.approx(low)
     assert interval(age, spread=1.0) == pytest.approx(high)
+
+
+@pytest.mark.parametrize(
+    ("needed", "factor"), [(0.0, 1 / 3), (1.0, 1 / 3), (5.0, 0.5), (20.0, 1.0), (75.0, 1.0), (150.0, 2.0)]
+)
+def test_intervals_follow_what_there_is_to_do(needed: float, factor: float) -> None:
+    assert stretch(needed, budget=100.0) == pytest.approx(factor)
+
+
+def test_the_shortest_interval_is_not_shortened() -> None:
+    assert interval(0.0, stretch=1 / 3) == interval(0.0) == 0.02
+    assert interval(10.0, stretch=1 / 3) == pytest.approx(1 / 3)
 
 
 def test_a_list_pays_for_two_jobs_in_a_small_namespace_and_never_for_few_in_a_large_one() -> None:

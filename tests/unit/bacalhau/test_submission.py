@@ -240,6 +240,13 @@ async def test_a_path_that_leads_nowhere_is_named() -> None:
         await prepare(a_consumer(f"{CID}/outputs/b"), ipfs=ipfs)
 
 
+async def test_a_path_below_a_file_is_named() -> None:
+    kubo = FakeKubo({})
+    kubo.trouble = 'func called on wrong kind: "LookupBySegment" called on a bytes node'
+    with pytest.raises(InputUnresolved, match=r"no entry: outputs/a\.txt/b"):
+        await prepare(a_consumer(f"{CID}/outputs/a.txt/b"), ipfs=IpfsApi(kubo.channel()))
+
+
 async def test_a_path_without_an_ipfs_api_comes_with_advice() -> None:
     with pytest.raises(InputUnresolved, match=r"spec\.ipfs\.apiURL"):
         await prepare(a_consumer(f"{CID}/outputs"), ipfs=None)
