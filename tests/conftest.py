@@ -7,9 +7,10 @@ import asyncio
 
 import pytest
 
+from tests.support.controller import controller, workspace
 from tests.support.plane import build_tools, kubectl, namespace, own_plane, plane
 
-__all__ = ["kubectl", "namespace", "own_plane", "plane"]
+__all__ = ["controller", "kubectl", "namespace", "own_plane", "plane", "workspace"]
 
 
 def pytest_configure() -> None:
