@@ -171,29 +171,32 @@ def _exhausted(failures: Sequence[Execution]) -> Verdict:
 
 def _stranded(sighting: JobSighting, now: float) -> Verdict:
     """Find jobs that nobody will ever look at again: those queued when their orchestrator was restarted."""
-    job = sighting.job
-    epoch = sighting.orchestrator_epoch
+    job, epoch = sighting.job, sighting.orchestrator_epoch
     if epoch is None or job.created_at >= epoch:
         return _overdue(job, now)
-    if now >= epoch + STRANDED_GRACE:
-        return Hopeless(
-            cause=StopCause.REPLACED,
-            message=f"job {job.id} was queued when the Bacalhau orchestrator restarted",
-        )
-    return Unfinished(phase=NodePhase.QUEUED, recheck_at=epoch + STRANDED_GRACE)
+    if now < epoch + STRANDED_GRACE:
+        return _queued(job, recheck_at=epoch + STRANDED_GRACE)
+    return Hopeless(
+        cause=StopCause.REPLACED, message=f"job {job.id} was queued when the Bacalhau orchestrator restarted"
+    )
 
 
 def _overdue(job: Job, now: float) -> Verdict:
     """Find jobs that wait for longer than Bacalhau itself should have let them."""
-    overdue_at = job.created_at + _queue_timeout(job) + OVERDUE_GRACE
-    said = one_line(job.state_message)
+    timeout = _queue_timeout(job)
+    overdue_at = job.created_at + timeout + OVERDUE_GRACE
     if now < overdue_at:
-        return Unfinished(phase=NodePhase.QUEUED, message=said or None, recheck_at=overdue_at)
+        return _queued(job, recheck_at=overdue_at)
+    said = f": {one_line(job.state_message)}" if job.state_message else ""
     return Hopeless(
         cause=StopCause.GIVEN_UP,
-        message=f"no node had room for job {job.id} within its QueueTimeout of {_queue_timeout(job):g} s"
-        + (f": {said}" if said else ""),
+        message=f"no node had room for job {job.id} within its QueueTimeout of {timeout:g} s{said}",
     )
+
+
+def _queued(job: Job, *, recheck_at: float) -> Unfinished:
+    message = one_line(job.state_message) or None
+    return Unfinished(phase=NodePhase.QUEUED, message=message, recheck_at=recheck_at)
 
 
 def _current(job: Job) -> tuple[Execution, ...]:

@@ -7,6 +7,7 @@ every step; at the end the run must end, and any status it ever wrote must lead 
 
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -14,6 +15,8 @@ from controller.api.dag import DAGSpec, FailurePolicy, NodePhase
 from controller.engine import Run
 from tests.support.builders import Json, dag, node
 from tests.support.simulation import Fate, World
+
+pytestmark = pytest.mark.timeout(3600)  # the thorough profile takes its time
 
 MAX_NODES = 6
 
