@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 from kubernetes.aio.client import ApiClient, CustomObjectsApi
 
-from controller.kube import finalizer
+from controller.kube import finalizer, kopf_settings
 from controller.kube.client import Cluster
 from controller.kube.errors import Conflict, Forbidden, Gone, Refused, Unavailable
 from controller.kube.events import EventRecorder
@@ -372,6 +373,38 @@ async def test_kopf_is_let_in_with_the_same_credentials(plane: ControlPlane) -> 
         session.get(f"{info.server}/api/v1/namespaces") as answer,
     ):
         assert answer.status == 200
+
+
+@pytest.mark.e2e
+async def test_kopf_watches_and_leaves_no_trace(plane: ControlPlane, notes: None, namespace: str) -> None:
+    cluster = await Cluster.connect(plane.kubeconfig)
+    objects = Objects(cluster.client)
+    seen: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(cluster.login)
+
+    @kopf.on.event(NOTES.group, NOTES.version, NOTES.plural, registry=registry)
+    async def observe(body: kopf.Body, **_: Any) -> None:
+        seen.put_nowait((str(body.metadata.name), str(body.metadata["resourceVersion"])))
+
+    settings = kopf.OperatorSettings()
+    kopf_settings.configure(settings)
+    stop = asyncio.Event()
+    operator = asyncio.create_task(
+        kopf.operator(
+            registry=registry, settings=settings, standalone=True, namespaces=[namespace], stop_flag=stop
+        )
+    )
+    created = await create(objects, namespace, "first")
+    async with asyncio.timeout(30):
+        assert await seen.get() == ("first", created["metadata"]["resourceVersion"])
+        changed = await objects.patch(ObjectRef.of(NOTES, created), {"spec": {"text": "changed"}})
+        assert await seen.get() == ("first", changed["resourceVersion"])
+        stop.set()
+        await operator
+    body = await objects.get(ObjectRef.of(NOTES, created))
+    assert body["metadata"]["resourceVersion"] == changed["resourceVersion"]
+    await cluster.close()
 
 
 @pytest.mark.e2e
