@@ -161,7 +161,7 @@ class BacalhauClient:
     ) -> AsyncIterator[tuple[Job, ...]]:
         token = ""
         while True:
-            params: dict[str, str | int | bool] = {
+            params: dict[str, str | int] = {
                 "namespace": namespace,
                 "limit": limit,
                 "order_by": order_by,
