@@ -25,7 +25,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from typing_extensions import override
 
-from controller.bacalhau.errors import Refused, UnexpectedAnswer, Unreachable
+from controller.bacalhau.errors import AnswerTooLarge, Refused, UnexpectedAnswer, Unreachable
 
 __all__ = ["Answer", "Basic", "Bearer", "Channel", "Endpoint", "Exchange", "Traffic"]
 
@@ -35,6 +35,9 @@ KEEP_ALIVE_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 TIMEOUT_SECONDS = 40.0
 """Longer than the 30 s after which Bacalhau itself gives a request up, so that its answer is heard."""
+
+QUESTION_SECONDS = 15.0
+"""A GET takes milliseconds; one that does not is better asked again."""
 
 JSON = {"Content-Type": "application/json"}
 
@@ -143,7 +146,8 @@ class Answer:
 class Channel:
     """Requests to one endpoint, each within a deadline and a size.
 
-    ``observe`` is told of every exchange (for metrics). ``transport`` replaces the network in tests.
+    ``observe`` is told of every exchange (for metrics). ``timeout`` (seconds) replaces what suits the method, and
+    ``transport`` the network, in tests.
     """
 
     def __init__(
@@ -151,7 +155,7 @@ class Channel:
         endpoint: Endpoint,
         *,
         name: str = "Bacalhau",
-        timeout: float = TIMEOUT_SECONDS,
+        timeout: float | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         observe: Callable[[Exchange], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -164,9 +168,7 @@ class Channel:
         self._observe = observe
         self._base = str(endpoint)
         self._headers = _headers(endpoint)
-        self._extensions = {
-            "timeout": httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)).as_dict()
-        }
+        self._extensions = {"timeout": httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS).as_dict()}
         self._transport = transport or _transport(endpoint)
         self._closed = False
 
@@ -200,7 +202,8 @@ class Channel:
 
         Raises:
             Unreachable: no complete answer within the time limit.
-            UnexpectedAnswer: a redirect, or an answer above the size limit.
+            UnexpectedAnswer: a redirect.
+            AnswerTooLarge: an answer above the size limit.
         """
         query = f"?{urlencode(params)}" if params else ""
         request = httpx.Request(
@@ -223,12 +226,13 @@ class Channel:
         return self._answer(status, bytes(body))
 
     async def _exchange(self, request: httpx.Request, body: bytearray) -> int:
+        seconds = self._timeout or (QUESTION_SECONDS if request.method == "GET" else TIMEOUT_SECONDS)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 return await self._read(request, body)
         except TimeoutError as error:
             raise Unreachable(
-                f"{self} did not answer within {self._timeout:g} seconds. "
+                f"{self} did not answer within {seconds:g} seconds. "
                 "Check that the server is healthy and not overloaded."
             ) from error
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
@@ -245,7 +249,7 @@ class Channel:
             async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > self._max_answer_bytes:
-                    raise UnexpectedAnswer(
+                    raise AnswerTooLarge(
                         f"{self} answered with more than {self._max_answer_bytes} bytes, more than the operator reads."
                     )
             return response.status_code

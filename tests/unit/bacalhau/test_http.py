@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from controller.bacalhau.errors import Refused, UnexpectedAnswer, Unreachable
+from controller.bacalhau.errors import AnswerTooLarge, Refused, UnexpectedAnswer, Unreachable
 from controller.bacalhau.http import Basic, Bearer, Channel, Endpoint, Exchange
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -75,7 +75,7 @@ async def test_an_endless_answer_is_cut_off() -> None:
             await response.write(b"x" * 1000)
 
     async with served(endless) as url, Channel(Endpoint(url=url), max_answer_bytes=100_000) as channel:
-        with pytest.raises(UnexpectedAnswer, match="more than 100000 bytes"):
+        with pytest.raises(AnswerTooLarge, match="more than 100000 bytes"):
             await channel.request("GET", "a", operation="list")
 
 
@@ -181,9 +181,8 @@ async def test_a_failure_is_counted_as_unanswered() -> None:
         assert (channel.traffic.requests, channel.traffic.unanswered) == (1, 1)
 
 
-@pytest.mark.parametrize("ca", ["", "not a certificate"])
-async def test_an_authority_that_cannot_be_read_comes_with_advice(ca: str) -> None:
-    async with Channel(Endpoint(url="https://127.0.0.1:1", ca=ca)) as channel:
+async def test_an_authority_that_cannot_be_read_comes_with_advice() -> None:
+    async with Channel(Endpoint(url="https://127.0.0.1:1", ca="not a certificate")) as channel:
         with pytest.raises(Refused, match=r"spec\.tls\.caSecretRef"):
             await channel.request("GET", "a", operation="get")
 
