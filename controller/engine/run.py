@@ -82,7 +82,7 @@ class Run:
             return
         match observation:
             case JobSubmitted():
-                self._submitted(index, observation.job_id)
+                self.state.accept(index, observation.job_id)
             case SubmissionRefused():
                 message = one_line(observation.message)
                 self._end(
@@ -105,21 +105,14 @@ class Run:
             return is_newer or (observation.attempt == node.attempt and node.phase is not NodePhase.PENDING)
         return observation.attempt == node.attempt and node.phase.is_live
 
-    def _submitted(self, index: int, job_id: str) -> None:
-        node = self.state.nodes[index]
-        if node.job_id != job_id:
-            node.job_id = job_id
-            self.state.changed.add(index)
-
     def _seen(self, index: int, observation: JobSeen, now: float) -> None:
         node, job = self.state.nodes[index], observation.sighting.job
         self._rechecks.drop(index)
         if node.phase.is_terminal:
             self._recall_stdout(node, observation, now)
             return
-        if (node.attempt, node.job_id) != (observation.attempt, job.id):
-            self.state.changed.add(index)
-        node.attempt, node.job_id, node.started_at = observation.attempt, job.id, job.created_at
+        node.attempt, node.started_at = observation.attempt, job.created_at
+        self.state.accept(index, job.id)
         match judge(observation.sighting, now):
             case Unfinished() as verdict:
                 self._unfinished(index, verdict, observation)
@@ -235,8 +228,8 @@ class Run:
 
     def _apply_failure_policy(self) -> None:
         policy = self.graph.spec.failure_policy
-        undecided = self.state.pending if policy is FailurePolicy.FAIL_FAST else self.state.unfinished
-        if policy is FailurePolicy.RUN_ALL or not undecided:
+        may_stop = policy is FailurePolicy.FAIL_FAST_CANCEL and self.state.stoppable
+        if policy is FailurePolicy.RUN_ALL or not (self.state.pending or may_stop):
             return
         failed = first_failure(self.state)
         if failed is None:
@@ -261,15 +254,14 @@ class Run:
                     self._omit(index, reason, why)
 
     def _stop_live(self, why: str) -> None:
-        for index, node in enumerate(self.state.nodes):
-            if node.phase.is_live and node.job_id is not None:
-                self._stop(index, StopCause.CANCELLED, why)
+        for index in sorted(self.state.stoppable):
+            self._stop(index, StopCause.CANCELLED, why)
 
     def _stop(self, index: int, cause: StopCause, message: str) -> None:
         node = self.state.nodes[index]
         if node.stopping or node.job_id is None:
             return
-        node.stopping = True
+        self.state.ask_to_stop(index)
         self._effects.append(
             StopJob(
                 node=self._name(index),

@@ -27,6 +27,11 @@ class NodeState:
     waiting_for: int = 0
     """Dependencies that have not succeeded yet."""
 
+    @property
+    def is_stoppable(self) -> bool:
+        """Whether it has an unfinished job that has not been asked to stop."""
+        return self.phase.is_live and self.job_id is not None and not self.stopping
+
     def to_status(self) -> NodeStatus:
         """Give the node's part of the resource's status."""
         return NodeStatus(
@@ -72,17 +77,36 @@ class RunState:
     counts: Counter[NodePhase] = field(default_factory=Counter)
     changed: set[int] = field(default_factory=set)
     """Nodes whose status has not been handed to the writer yet."""
+    stoppable: set[int] = field(default_factory=set)
+    """Nodes with an unfinished job that has not been asked to stop."""
 
     def __post_init__(self) -> None:
         self.counts.update(node.phase for node in self.nodes)
+        self.stoppable.update(index for index, node in enumerate(self.nodes) if node.is_stoppable)
 
     def move(self, index: int, phase: NodePhase) -> None:
-        """Put a node into another phase and keep the counts true."""
+        """Put a node into another phase and keep the counts and sets true."""
         node = self.nodes[index]
         self.counts[node.phase] -= 1
         self.counts[phase] += 1
         node.phase = phase
         self.changed.add(index)
+        if node.is_stoppable:
+            self.stoppable.add(index)
+        else:
+            self.stoppable.discard(index)
+
+    def accept(self, index: int, job_id: str) -> None:
+        """Note that Bacalhau accepted the job of a node."""
+        node = self.nodes[index]
+        if node.job_id != job_id:
+            node.job_id = job_id
+            self.move(index, node.phase)
+
+    def ask_to_stop(self, index: int) -> None:
+        """Note that a node's job has been asked to stop."""
+        self.nodes[index].stopping = True
+        self.stoppable.discard(index)
 
     @property
     def live(self) -> int:
