@@ -162,7 +162,8 @@ class DAGReconciler:
         connection = await self._pool.require(_connection_key(body), user=key)
         writer = self._writer(key, body)
         await finalizer.hold(writer.stored)
-        run = Run(graph, _context(dag, connection), dag.status)
+        has_started = dag.status is not None and dag.status.start_time is not None
+        run = Run(graph, _context(dag, connection), dag.status if has_started else None)
         recovered = await recover(run, connection.client)
         active = ActiveRun(
             run=run,
