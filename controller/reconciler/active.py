@@ -47,6 +47,10 @@ SPEC_CHANGED = Problem(
 
 RETRIES = Backoff(base=0.5, cap=30)
 
+REPORT_SECONDS = 0.1
+"""Between two reports, unless the phase changes. A status is not written more often than that, and in a wide run every
+job that starts or ends would cost a report."""
+
 
 class ActiveRun:
     """One run that has not ended.
@@ -81,7 +85,11 @@ class ActiveRun:
         self._wake = wake
         self._inbox: list[Observation] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._announcements: list[Emit] = []
+        self._generation = 0
+        self._hindrance: Problem | None = None
         self._said: tuple[str, Problem | None] | None = None
+        self._report_planned = False
         self._checked: int | None = None
         self._spec_problem: Problem | None = None
 
@@ -98,13 +106,12 @@ class ActiveRun:
         self._wake(0)
 
     def advance(self, controls: Controls, *, generation: int, hindrance: Problem | None) -> None:
-        """Take in what was observed, do what follows, and report it."""
+        """Take in what was observed, do what follows, and report it soon; at once if the run has ended."""
         observations, self._inbox = self._inbox, []
         now = time.time()
         effects = self.run.advance(observations, controls, now)
         for observation in observations:
             self._release(observation)
-        announcements = []
         for effect in effects:
             match effect:
                 case SubmitJob():
@@ -114,8 +121,9 @@ class ActiveRun:
                 case WakeAt():
                     self._wake(effect.time - now)
                 case Emit():
-                    announcements.append(effect)
-        self._report(announcements, generation=generation, hindrance=hindrance, now=now)
+                    self._announcements.append(effect)
+        self._generation, self._hindrance = generation, hindrance
+        self._plan_report()
 
     def track(self, node: str, attempt: int, job_id: str, *, submitted_at: float) -> None:
         """Have every change of a job observed from now on."""
@@ -251,15 +259,37 @@ class ActiveRun:
     def _holder(self, node: str, attempt: int) -> tuple[str, str, int]:
         return self.run.context.uid, node, attempt
 
-    def _report(
-        self, announcements: list[Emit], *, generation: int, hindrance: Problem | None, now: float
-    ) -> None:
+    # Reporting
+
+    @property
+    def _saying(self) -> tuple[str, Problem | None]:
+        """What is told without delay when it changes."""
+        return self.run.phase.value, self._hindrance
+
+    def _plan_report(self) -> None:
+        """Report when it is time to, and never before the submissions that were decided on are under way."""
+        if self.run.phase.is_terminal:
+            self.report()
+        elif self._saying != self._said:
+            self._spawn(self._report_after(0))
+        elif not self._report_planned:
+            self._report_planned = True
+            self._spawn(self._report_after(REPORT_SECONDS))
+
+    async def _report_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.report()
+
+    def report(self) -> None:
+        """Hand what has changed to the status writer."""
+        self._report_planned = False
+        hindrance, saying = self._hindrance, self._saying
+        announcements, self._announcements = self._announcements, []
         if hindrance and (self._said is None or self._said[1] != hindrance):
             announcements.append(Emit(type="Warning", reason=hindrance.reason, message=hindrance.message))
-        saying = (self.run.phase.value, hindrance)
         delta = self._reporter.delta(
-            generation=generation,
-            now=now,
+            generation=self._generation,
+            now=time.time(),
             hindrance=(hindrance.reason, hindrance.message) if hindrance else None,
         )
         self.writer.update(

@@ -111,6 +111,8 @@ class DAGReconciler:
 
     async def aclose(self) -> None:
         """Leave all runs where they are. Another process, or this one later, takes them up again."""
+        for active in self._active.values():
+            active.report()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WRITES_SECONDS):
                 await asyncio.gather(*(writer.flush() for writer in self._writers.values()))
