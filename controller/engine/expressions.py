@@ -203,7 +203,7 @@ class Template:
     references: frozenset[tuple[str, str]]
 
     def render(self, variables: Mapping[str, Any]) -> Any:
-        """Evaluate every expression. Parts without expressions are shared with the template: do not change them.
+        """Evaluate every expression. The result is the caller's to change.
 
         Raises:
             RenderError: an expression has no value; the message names its field.

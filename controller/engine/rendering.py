@@ -5,7 +5,6 @@ decisions depend on is therefore explicit; defaults that belong to the site (res
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +87,7 @@ def _evaluated(
         "dag": {"name": context.name, "namespace": context.namespace, "uid": context.uid},
     }
     variables["inputs"] = _arguments(node, variables)
-    # A copy: parts without expressions are shared with the template.
-    job: dict[str, Any] = deepcopy(node.job.render(variables))
+    job: dict[str, Any] = node.job.render(variables)
     return job
 
 

@@ -91,6 +91,12 @@ def test_values(text: str, value: Any) -> None:
     assert type(rendered) is type(value)
 
 
+def test_maps_come_in_the_order_of_their_keys() -> None:
+    keys = [f"k{number:02}" for number in range(40)]
+    literal = ", ".join(f"'{key}': 1" for key in reversed(keys))
+    assert list(render(f"${{{{ {{{literal}}} }}}}")) == keys
+
+
 def test_trees_are_rendered_leaf_by_leaf_and_keys_are_left_alone() -> None:
     tree = {"a": ["${{ 1 }}", {"b": "x${{ 2 }}"}], "${{ 3 }}": None, "n": 5, "t": True}
     assert render(tree) == {"a": [1, {"b": "x2"}], "${{ 3 }}": None, "n": 5, "t": True}
