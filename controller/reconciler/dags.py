@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from controller.api.dag import DEFAULT_CONNECTION, BacalhauDAG, DAGStatus, RunPhase, parse_dag
-from controller.bacalhau.errors import BacalhauError, CredentialsRejected
+from controller.bacalhau.errors import BacalhauError
 from controller.engine import (
     Controls,
     Graph,
@@ -38,7 +38,7 @@ from controller.kube.status import StatusWriter
 from controller.kube.stored import StoredObject
 from controller.reconciler.access import Unresolved
 from controller.reconciler.active import SPEC_CHANGED, ActiveRun
-from controller.reconciler.connection import Connection, Key, Problem
+from controller.reconciler.connection import Connection, Key, Problem, problem_of
 from controller.reconciler.pool import ConnectionPool
 from controller.reconciler.recovery import recover
 from controller.reconciler.resources import DAGS
@@ -130,7 +130,7 @@ class DAGReconciler:
         active.advance(
             Controls(suspend=spec.get("suspend", False), parallelism=spec.get("parallelism")),
             generation=generation,
-            hindrance=changed or active.connection.problem,
+            hindrance=changed or active.problem,
         )
         if active.run.phase.is_terminal:
             await self._finish(key, body, active)
@@ -154,10 +154,7 @@ class DAGReconciler:
         except Unresolved as error:
             self._postpone(key, body, error.problem)
         except BacalhauError as error:
-            reason = (
-                "CredentialsRejected" if isinstance(error, CredentialsRejected) else "BacalhauUnavailable"
-            )
-            self._postpone(key, body, Problem(reason, str(error)))
+            self._postpone(key, body, problem_of(error))
         return None
 
     async def _take_up(self, key: Key, body: Body, dag: BacalhauDAG, graph: Graph) -> ActiveRun:
@@ -260,7 +257,7 @@ class DAGReconciler:
         active.advance(
             Controls(cancel=True),
             generation=body["metadata"]["generation"],
-            hindrance=active.connection.problem,
+            hindrance=active.problem,
         )
         return active.run.phase.is_terminal
 

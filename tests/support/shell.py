@@ -40,7 +40,7 @@ from controller.reconciler.pool import ConnectionPool
 from tests.support.fake_bacalhau import ConnectionLost, FakeBacalhau, Fate
 from tests.support.fake_kube import Body, FakeKube, Request, Response
 
-START = 2_000_000_000.0
+START = 4_000_000_000.0
 NAMESPACE = "lab"
 URL = "http://bacalhau.test:1234"
 WITHIN = 600.0
