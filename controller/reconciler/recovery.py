@@ -6,8 +6,9 @@ lost. It also settles whether a submission is in doubt: an attempt that the list
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from controller.api.bacalhau import Job, JobSighting
 from controller.bacalhau.client import BacalhauClient
@@ -17,6 +18,8 @@ from controller.engine.state import NodeState
 
 MAX_LOOKUPS = 16
 """Jobs asked for at once."""
+
+T = TypeVar("T")
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -54,6 +57,24 @@ async def recover(run: Run, client: BacalhauClient) -> Recovered:
     return Recovered(sightings=await _look_up(found, client))
 
 
+async def stop_all(client: BacalhauClient, *, namespace: str, uid: str, reason: str) -> int:
+    """Stop all jobs of a DAG, whatever graph they belong to; gives the number of those that had not ended.
+
+    Raises:
+        BacalhauError: Bacalhau could not be asked.
+    """
+    jobs = [job for job in await client.list_all(namespace) if job.meta.get(UID_LABEL) == uid]
+    left = [job.id for job in jobs if not job.state.is_terminal]
+    places = asyncio.Semaphore(MAX_LOOKUPS)
+
+    async def stop(job_id: str) -> None:
+        async with places:
+            await client.stop(job_id, namespace=namespace, reason=reason)
+
+    await _all(stop(job_id) for job_id in left)
+    return len(left)
+
+
 def _is_news(node: NodeState, attempt: int) -> bool:
     """Tell whether an attempt says more than the status. An older one does not, even if Bacalhau has lost those after it."""
     return not node.phase.is_terminal and attempt >= node.attempt
@@ -77,7 +98,7 @@ def _attempt(job: Job) -> int | None:
 
 
 async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient) -> list[JobSeen]:
-    """Add the executions to jobs that have ended; a list comes without them. The first failure ends all look-ups."""
+    """Add the executions to jobs that have ended; a list comes without them."""
     places = asyncio.Semaphore(MAX_LOOKUPS)
 
     async def complete(node: str, attempt: int, job: Job) -> JobSeen:
@@ -86,9 +107,14 @@ async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient
                 job = await client.get(job.id, namespace=job.namespace, executions=True) or job
         return JobSeen(node=node, attempt=attempt, sighting=JobSighting(job=job))
 
+    return await _all(complete(*item) for item in found)
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do everything at once; the first failure ends the rest."""
     try:
         async with asyncio.TaskGroup() as group:
-            lookups = [group.create_task(complete(*item)) for item in found]
+            tasks = [group.create_task(item) for item in work]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
-    return [lookup.result() for lookup in lookups]
+    return [task.result() for task in tasks]
