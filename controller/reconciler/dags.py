@@ -176,7 +176,7 @@ class DAGReconciler:
         writer = self._writer(key, body)
         await finalizer.hold(writer.stored)
         run = Run(graph, _context(body, connection), dag.status if _has_started(_status(body)) else None)
-        recovered = await recover(run, connection.client)
+        recovered = await recover(run, connection.client, ipfs=connection.ipfs)
         active = ActiveRun(
             run=run,
             reporter=Reporter(run, dag.status, now=time.time()),

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 from controller.api.bacalhau import Job, JobSighting
 from controller.bacalhau.client import BacalhauClient
+from controller.bacalhau.ipfs import IpfsApi
 from controller.engine import JobSeen, Run
 from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
 from controller.engine.state import NodeState
+from controller.reconciler.last_words import with_last_words
 
 MAX_LOOKUPS = 16
 """Jobs asked for at once."""
@@ -36,7 +38,7 @@ class Recovered:
         return [seen for seen in self.sightings if not seen.sighting.job.state.is_terminal]
 
 
-async def recover(run: Run, client: BacalhauClient) -> Recovered:
+async def recover(run: Run, client: BacalhauClient, *, ipfs: IpfsApi | None = None) -> Recovered:
     """Look up the jobs of a run that this process has not seen before.
 
     Raises:
@@ -54,7 +56,7 @@ async def recover(run: Run, client: BacalhauClient) -> Recovered:
         for job in jobs
         if job.id == job_id
     ]
-    return Recovered(sightings=await _look_up(found, client))
+    return Recovered(sightings=await _look_up(found, client, ipfs))
 
 
 async def stop_all(client: BacalhauClient, *, namespace: str, uid: str, reason: str) -> int:
@@ -97,7 +99,9 @@ def _attempt(job: Job) -> int | None:
     return int(label) if _NUMBER.fullmatch(label) else None
 
 
-async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient) -> list[JobSeen]:
+async def _look_up(
+    found: Iterable[tuple[str, int, Job]], client: BacalhauClient, ipfs: IpfsApi | None
+) -> list[JobSeen]:
     """Add the executions to jobs that have ended; a list comes without them."""
     places = asyncio.Semaphore(MAX_LOOKUPS)
 
@@ -105,7 +109,8 @@ async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient
         if job.state.is_terminal:
             async with places:
                 job = await client.get(job.id, namespace=job.namespace, executions=True) or job
-        return JobSeen(node=node, attempt=attempt, sighting=JobSighting(job=job))
+        sighting = await with_last_words(JobSighting(job=job), ipfs)
+        return JobSeen(node=node, attempt=attempt, sighting=sighting)
 
     return await _all(complete(*item) for item in found)
 
