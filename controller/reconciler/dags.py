@@ -34,7 +34,7 @@ from controller.kube.errors import Conflict, Gone, KubeError, Refused
 from controller.kube.events import EventRecorder
 from controller.kube.objects import Body, ObjectRef, Objects
 from controller.kube.queue import WorkQueue
-from controller.kube.status import StatusWriter
+from controller.kube.status import Lost, StatusWriter
 from controller.kube.stored import StoredObject, is_outdated
 from controller.reconciler.access import Unresolved
 from controller.reconciler.active import SPEC_CHANGED, ActiveRun
@@ -113,12 +113,13 @@ class DAGReconciler:
 
     async def _step(self, key: Key, body: Body | None) -> None:
         writer = self._writers.get(key)
-        if body is None or (writer and writer.lost and not writer.stored.is_another(body)):
+        if body is None or (writer and writer.lost is Lost.GONE):
             await self._forget(key, body)
             return
         if writer and writer.stored.is_another(body):
-            await self._close(key)
             self._deadlines.pop(key, None)
+        if writer and (writer.lost or writer.stored.is_another(body)):
+            await self._close(key)
         if "deletionTimestamp" in body["metadata"]:
             await self._delete(key, body)
         elif key not in self._active and _has_ended(body, self._status(key, body)):
