@@ -99,8 +99,8 @@ class WatchedKube(FakeKube):
         self.publish()
 
     def destroy(self, path: str) -> None:
-        """Have an object vanish, whatever holds it."""
-        del self.objects[path]
+        """Have an object vanish, whatever holds it; nothing happens if it has already."""
+        self.objects.pop(path, None)
         self.publish()
 
     @override
@@ -163,6 +163,10 @@ class Wire:
     def has_come(self) -> bool:
         """Whether the moment is over."""
         return self._at is None
+
+    def plan(self, at: Moment, then: Callable[[], object]) -> None:
+        """Have something happen at a moment to come."""
+        self._at, self._then = at, then
 
     def cut(self) -> None:
         """Let nothing through any more, in either direction."""
