@@ -129,9 +129,8 @@ class WatchedKube(FakeKube):
         return {path: body for path, body in self.objects.items() if path.split("/")[-2] in _WATCHED}
 
     def _tell(self, path: str, body: Body, *, deleted: bool) -> None:
-        loop = asyncio.get_running_loop()
         for watcher in self.watchers:
-            loop.call_later(self.lag, watcher, path, body, deleted)
+            asyncio.get_running_loop().call_later(self.lag, watcher, path, body, deleted)
 
 
 Moment = tuple[int, Literal["before", "after"]]
@@ -238,6 +237,7 @@ class World:
         self.script: Callable[[dict[str, Any]], Fate | None] = lambda job: Fate()
         self.clusters: dict[str, FakeBacalhau] = {}
         self.bacalhau = self.cluster(URL)
+        self.connection = connection_path()
         self.stirred = asyncio.Event()
         self.kube.stir = self.stirred.set
 
@@ -250,7 +250,7 @@ class World:
 
     def connect(self, name: str = "default", *, endpoint: str = URL, **spec: Any) -> str:
         """Create a BacalhauConnection; returns its path."""
-        path = connection_path(name)
+        path = self.connection = connection_path(name)
         body = {"apiVersion": "bacalhau.org/v1alpha1", "kind": "BacalhauConnection"}
         self.kube.put(path, body | {"spec": {"endpoint": endpoint} | spec})
         return path
