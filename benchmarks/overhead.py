@@ -19,7 +19,7 @@ from benchmarks.workload import Workload
 from dev.plane import ControlPlane
 from dev.servers.controller import Controller
 
-progress = Console(stderr=True, highlight=False)
+progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
