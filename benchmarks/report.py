@@ -63,6 +63,7 @@ _PER_NODE: tuple[tuple[str, Measure, float], ...] = (
     ("Kubo CPU, ms per node", lambda sample: sample.ipfs_cpu, 1e3),
     ("API server CPU, ms per node", lambda sample: sample.api_server_cpu, 1e3),
     ("etcd CPU, ms per node", lambda sample: sample.etcd_cpu, 1e3),
+    ("CPU of all of them, ms per node", lambda sample: sample.all_cpu, 1e3),
 )
 
 
