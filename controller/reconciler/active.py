@@ -100,7 +100,7 @@ class ActiveRun:
         self._followed: set[str] = set()
         self._troubles: dict[Holder, Problem] = {}
         self._failure: BaseException | None = None
-        self._rests_until = 0.0
+        self._resting = False
         self._said: tuple[str, Problem | None] | None = None
         self._report_planned = False
         self._checked: int | None = None
@@ -135,10 +135,10 @@ class ActiveRun:
         Raises:
             Exception: something failed a while ago in a way that nobody foresaw. The run is to be closed, and to be built anew.
         """
-        if self._failure and asyncio.get_running_loop().time() < self._rests_until:
-            return
         if self._failure:
             raise self._failure
+        if self._resting:
+            return
         observations, self._inbox = self._inbox, []
         now = time.time()
         effects = self.run.advance(observations, controls, now)
@@ -289,9 +289,12 @@ class ActiveRun:
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._failure = error
-            self._rests_until = asyncio.get_running_loop().time() + REST_SECONDS
-            self._wake(REST_SECONDS)
+            self._resting = True
+            asyncio.get_running_loop().call_later(REST_SECONDS, self._give_up, error)
+
+    def _give_up(self, failure: BaseException) -> None:
+        self._failure = failure
+        self._wake(0)
 
     # What comes back
 
