@@ -84,6 +84,11 @@ class Input(Model):
     target: AbsolutePath | None = Field(
         None, description="Path at which the job sees the data. Default: /inputs/<from>."
     )
+    optional: bool = Field(
+        False,
+        description="Leave the mount out if the node published nothing, as one that was skipped or failed may have. "
+        "Without it such an input is an Error.",
+    )
 
 
 class Node(Model):
@@ -111,6 +116,22 @@ class Node(Model):
         [],
         description="Nodes that must succeed before this one starts, beyond those named by inputs and expressions.",
         json_schema_extra=ATOMIC_LIST,
+    )
+    depends: Expression | None = Field(
+        None,
+        description="Logic over how other nodes ended, in place of dependencies: a && (b.Failed || b.Errored). Results "
+        "are Succeeded, Failed, Errored, Skipped, Omitted and Cancelled; a bare name means Succeeded or Skipped. It is "
+        "decided when all nodes that it names have ended; if it is false the node is Omitted.",
+    )
+    when: Expression | None = Field(
+        None,
+        description="CEL condition over params, dag and nodes that is evaluated when the node could start. If it is "
+        "false the node is Skipped, and nodes that depend on it still run.",
+    )
+    continue_on_failure: bool = Field(
+        False,
+        description="If the node does not succeed, the nodes that depend on it run all the same, and the run does not "
+        "fail because of it.",
     )
 
 
@@ -162,6 +183,11 @@ class DAGSpec(Model):
     )
     nodes: Annotated[list[Node], Field(min_length=1, max_length=MAX_NODES)] = Field(
         description="The nodes of the graph. Immutable once the DAG has started.", json_schema_extra=BY_NAME
+    )
+    targets: Annotated[list[Name], Field(max_length=200)] = Field(
+        [],
+        description="Run only these nodes and those they need. Default: all nodes.",
+        json_schema_extra=ATOMIC_LIST,
     )
     outputs: Annotated[list[Output], Field(max_length=200)] = Field(
         [], description="Results of the whole DAG, reported in status.outputs.", json_schema_extra=BY_NAME

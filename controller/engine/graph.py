@@ -7,14 +7,21 @@ what changed and not what the graph holds.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
 from controller.api.dag import DAGSpec, JobTemplate, Node, Parameter
 from controller.api.rules import CONTROLS
-from controller.engine.expressions import Template, compile_template
+from controller.engine.expressions import (
+    Expression,
+    ExpressionError,
+    Template,
+    compile_expression,
+    compile_template,
+)
 from controller.engine.identity import fingerprint
+from controller.engine.logic import Logic, LogicError, parse_logic
 from controller.engine.parameters import argument_problems, bound, default_problems, duplicate_problems
 from controller.engine.problems import InvalidDAG, Problem, RenderError, shown, unknown
 
@@ -32,7 +39,12 @@ class CompiledNode:
     dependencies: tuple[int, ...]
     dependents: tuple[int, ...]
     reads: tuple[int, ...]
-    """Nodes whose results the job's expressions read."""
+    """Nodes whose results expressions read: those of the job, of the arguments and of ``when``."""
+    depends: Logic | None
+    """When the node starts, if that is not simply that all its dependencies went well."""
+    when: Expression | None
+    handlers: tuple[int, ...]
+    """Nodes whose ``depends`` names this one, and which so deal with its failure."""
 
     @property
     def field(self) -> str:
@@ -58,7 +70,30 @@ class Graph:
         Raises:
             InvalidDAG: with every problem found, each naming its field and its value.
         """
-        return _Compiler(spec).compile()
+        graph = _Compiler(spec).compile()
+        return graph.restricted(spec.targets) if spec.targets else graph
+
+    def restricted(self, targets: Iterable[str]) -> "Graph":
+        """Give the graph of the targets and of all that they need, as if the rest had never been written."""
+        needed = _ancestors(self, [self.index[name] for name in targets])
+        spec = self.spec.model_copy(
+            update={
+                "nodes": [node.spec for node in self.nodes if node.index in needed],
+                "outputs": [output for output in self.spec.outputs if self.index[output.from_] in needed],
+            }
+        )
+        return replace(_Compiler(spec).compile(), hash=self.hash)
+
+
+def _ancestors(graph: Graph, targets: Iterable[int]) -> set[int]:
+    needed: set[int] = set()
+    stack = list(targets)
+    while stack:
+        index = stack.pop()
+        if index not in needed:
+            needed.add(index)
+            stack.extend(graph.nodes[index].dependencies)
+    return needed
 
 
 @dataclass(slots=True)
@@ -69,9 +104,18 @@ class _Draft:
     job: Template
     arguments: Template
     parameters: tuple[Parameter, ...]
+    depends: Logic | None = None
+    when: Expression | None = None
     dependencies: dict[int, None] = field(default_factory=dict)
     dependents: list[int] = field(default_factory=list)
+    handlers: list[int] = field(default_factory=list)
     reads: dict[int, None] = field(default_factory=dict)
+
+    @property
+    def references(self) -> frozenset[tuple[str, str]]:
+        """What all expressions of the node read."""
+        condition = self.when.references if self.when else frozenset()
+        return self.job.references | self.arguments.references | condition
 
 
 _EMPTY = Template({}, frozenset())
@@ -117,6 +161,8 @@ class _Compiler:
         )
 
     def _check_outputs(self) -> None:
+        for number, name in enumerate(self.spec.targets):
+            self._resolve(name, f"spec.targets[{number}]")
         for number, output in enumerate(self.spec.outputs):
             self._resolve(output.from_, f"spec.outputs[{number}].from")
 
@@ -135,9 +181,38 @@ class _Compiler:
         parameters, job = self._job_of(node, place)
         arguments = self._template(node.arguments, f"{place}.arguments")
         self._check_names(arguments, f"{place}.arguments", inputs=set())
-        draft = _Draft(spec=node, job=job, arguments=arguments, parameters=parameters)
+        draft = _Draft(
+            spec=node,
+            job=job,
+            arguments=arguments,
+            parameters=parameters,
+            depends=self._depends(node, f"{place}.depends"),
+            when=self._when(node, f"{place}.when"),
+        )
         self._connect(draft, place)
         return draft
+
+    def _depends(self, node: Node, place: str) -> Logic | None:
+        if node.depends is None:
+            return None
+        if node.dependencies:
+            self._problem(place, "a node has either depends or dependencies.")
+        try:
+            return parse_logic(node.depends, self.index)
+        except LogicError as error:
+            self._problem(place, f"{shown(node.depends)} cannot be read: {error}.")
+            return None
+
+    def _when(self, node: Node, place: str) -> Expression | None:
+        if node.when is None:
+            return None
+        try:
+            condition = compile_expression(node.when)
+        except ExpressionError as error:
+            self._problem(place, f"the expression {shown(node.when)} is wrong: {error}.")
+            return None
+        self._check_names(condition, place, inputs=set())
+        return condition
 
     def _job_of(self, node: Node, place: str) -> tuple[tuple[Parameter, ...], Template]:
         if (node.job is None) == (node.template is None):
@@ -176,7 +251,7 @@ class _Compiler:
             self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
             return _EMPTY
 
-    def _check_names(self, template: Template, place: str, *, inputs: set[str]) -> None:
+    def _check_names(self, template: Template | Expression, place: str, *, inputs: set[str]) -> None:
         known = {
             "params": self.params,
             "inputs": inputs,
@@ -201,7 +276,9 @@ class _Compiler:
                     f"{place}.inputs[{number}].target", f"{shown(target)} is the target of another input."
                 )
             targets.add(target)
-        for root, name in sorted(draft.job.references | draft.arguments.references):
+        for name in draft.depends.names() if draft.depends else ():
+            self._edge(draft, name, f"{place}.depends")
+        for root, name in sorted(draft.references):
             if root == "nodes" and name in self.index:
                 draft.reads[self.index[name]] = None
                 self._edge(draft, name, f"{place}: the expression nodes.{name}")
@@ -250,6 +327,8 @@ def _cycle_problems(drafts: Sequence[_Draft]) -> Iterator[Problem]:
     for number, draft in enumerate(drafts):
         for producer in draft.dependencies:
             drafts[producer].dependents.append(number)
+            if draft.depends and drafts[producer].spec.name in set(draft.depends.names()):
+                drafts[producer].handlers.append(number)
     ready = deque(number for number, count in enumerate(waiting) if count == 0)
     while ready:
         for number in drafts[ready.popleft()].dependents:
@@ -283,4 +362,7 @@ def _finished(number: int, draft: _Draft) -> CompiledNode:
         dependencies=tuple(draft.dependencies),
         dependents=tuple(draft.dependents),
         reads=tuple(draft.reads),
+        depends=draft.depends,
+        when=draft.when,
+        handlers=tuple(draft.handlers),
     )

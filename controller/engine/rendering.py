@@ -78,18 +78,23 @@ def render_job(
     return _identified(job, node, context, attempt)
 
 
-def _evaluated(
-    graph: Graph, node: CompiledNode, context: RunContext, results: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    variables: dict[str, Any] = {
+def variables(graph: Graph, context: RunContext, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Give what expressions may read: parameters, results of other nodes, and the DAG's identity."""
+    return {
         "params": graph.params,
         "inputs": {},
         "nodes": {name: dict(result) for name, result in results.items()},
         "dag": {"name": context.name, "namespace": context.namespace, "uid": context.uid},
     }
-    variables["inputs"] = _arguments(node, variables)
+
+
+def _evaluated(
+    graph: Graph, node: CompiledNode, context: RunContext, results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    bindings = variables(graph, context, results)
+    bindings["inputs"] = _arguments(node, bindings)
     # A copy: parts without expressions are shared with the template.
-    job: dict[str, Any] = deepcopy(node.job.render(variables))
+    job: dict[str, Any] = deepcopy(node.job.render(bindings))
     return job
 
 
@@ -152,10 +157,13 @@ def _mount(task: dict[str, Any], node: CompiledNode, artifacts: Mapping[str, Art
         if target in targets:
             raise RenderError(f"{field}.target", f"{shown(target)} is already the target of an InputSource.")
         artifact = artifacts.get(item.from_)
+        if artifact is None and item.optional:
+            continue
         if artifact is None:
             raise RenderError(
                 f"{field}.from",
-                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local).',
+                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local), or '
+                "say that the input is optional.",
             )
         source = storage_source(artifact, output=item.output, field=f"{field}.output", producer=item.from_)
         sources.append({"Source": source, "Target": target})

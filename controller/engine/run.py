@@ -6,6 +6,7 @@ as the lost one would have. A pass costs what changed: an observation touches it
 """
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,10 +21,11 @@ from controller.engine.observations import (
     Observation,
     SubmissionRefused,
 )
-from controller.engine.outcome import failure_summary, first_failure, run_phase
+from controller.engine.outcome import failure_summary, first_failure, run_phase, tally
 from controller.engine.problems import RenderError, one_line
+from controller.engine.readiness import omission, skip_message
 from controller.engine.rechecks import Rechecks
-from controller.engine.rendering import RunContext, render_job
+from controller.engine.rendering import RunContext, render_job, variables
 from controller.engine.state import NodeState, RunState, unix_time
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, judge
@@ -44,7 +46,9 @@ class Run:
         self._ready: list[int] = []
         self._rechecks = Rechecks()
         self._effects: list[Effect] = []
+        self._ended: deque[int] = deque()
         self._settled = False
+        self._cancelled = False
 
     def advance(
         self, observations: Iterable[Observation], controls: Controls, now: float
@@ -61,9 +65,11 @@ class Run:
         for index, seen in self._rechecks.due(now):
             self._seen(index, seen, now)
         if not self._settled:
-            self._settle()
+            self._settle(now)
+        self._decide_dependents(now)
         self._apply_failure_policy()
         if controls.cancel:
+            self._cancelled = True
             self._cancel("Cancelled", "the DAG is being deleted")
         elif not controls.suspend:
             self._start_ready(controls.parallelism, now)
@@ -161,12 +167,7 @@ class Run:
         self.state.move(index, verdict.phase)
         if verdict.phase is not NodePhase.SUCCEEDED:
             self._report_failure(index)
-        if not self._settled:
-            return
-        if verdict.phase is NodePhase.SUCCEEDED:
-            self._release_dependents(index)
-        else:
-            self._omit_dependents(index)
+        self._ended.append(index)
 
     def _replace(self, index: int, verdict: Broken, finished_at: float) -> None:
         node = self.state.nodes[index]
@@ -195,50 +196,66 @@ class Run:
         message = f'Node "{self._name(index)}": {node.message or node.reason}'
         self._effects.append(Emit(type="Warning", reason=reason, message=message))
 
-    def _release_dependents(self, index: int) -> None:
-        for dependent in self.graph.nodes[index].dependents:
-            state = self.state.nodes[dependent]
-            state.waiting_for -= 1
-            if state.waiting_for == 0 and state.phase is NodePhase.PENDING:
-                heapq.heappush(self._ready, dependent)
+    # What follows for other nodes
 
-    def _omit_dependents(self, index: int) -> None:
-        """Leave out all that can no longer run. Iterative: a graph may be deeper than Python's stack."""
-        stack = [index]
-        while stack:
-            cause = stack.pop()
-            for dependent in self.graph.nodes[cause].dependents:
-                if self.state.nodes[dependent].phase is NodePhase.PENDING:
-                    self._omit(dependent, "DependencyNotMet", f'node "{self._name(cause)}" did not succeed')
-                    stack.append(dependent)
-
-    def _omit(self, index: int, reason: str, message: str) -> None:
-        node = self.state.nodes[index]
-        node.reason, node.message = reason, message
-        self.state.move(index, NodePhase.OMITTED)
-
-    # What happens next
-
-    def _settle(self) -> None:
+    def _settle(self, now: float) -> None:
         """Work out once, from the phases that were found, who waits for what."""
         self._settled = True
+        self._ended.clear()
         for index, node in enumerate(self.state.nodes):
             node.waiting_for = sum(
-                self.state.nodes[producer].phase is not NodePhase.SUCCEEDED
+                not self.state.nodes[producer].phase.is_terminal
                 for producer in self.graph.nodes[index].dependencies
             )
-            if node.phase is NodePhase.PENDING and node.waiting_for == 0:
-                heapq.heappush(self._ready, index)
-        for index, node in enumerate(self.state.nodes):
-            if node.phase.is_terminal and node.phase is not NodePhase.SUCCEEDED:
-                self._omit_dependents(index)
+        for index in range(len(self.state.nodes)):
+            self._decide(index, now)
+
+    def _decide_dependents(self, now: float) -> None:
+        """Tell those who wait for the nodes that have ended. Iterative: a graph may be deeper than Python's stack."""
+        while self._ended:
+            for dependent in self.graph.nodes[self._ended.popleft()].dependents:
+                self.state.nodes[dependent].waiting_for -= 1
+                self._decide(dependent, now)
+
+    def _decide(self, index: int, now: float) -> None:
+        """Omit a node, skip it, or let it start, if that can be said already."""
+        node = self.state.nodes[index]
+        if node.phase is not NodePhase.PENDING:
+            return
+        omitted = omission(self.graph, self.state, self.graph.nodes[index])
+        if omitted:
+            self._leave_out(index, NodePhase.OMITTED, "DependencyNotMet", omitted.message)
+        elif node.waiting_for == 0 and not self._skip(index, now):
+            heapq.heappush(self._ready, index)
+
+    def _skip(self, index: int, now: float) -> bool:
+        """Evaluate a node's condition; tell whether the node has ended by it. An attempt that was made is not skipped."""
+        compiled = self.graph.nodes[index]
+        if compiled.when is None or self.state.nodes[index].attempt:
+            return False
+        try:
+            message = skip_message(compiled, compiled.when, self._variables(compiled))
+        except RenderError as error:
+            self._fail_to_start(index, error, now)
+            return True
+        if message:
+            self._leave_out(index, NodePhase.SKIPPED, "ConditionFalse", message)
+        return message is not None
+
+    def _leave_out(self, index: int, phase: NodePhase, reason: str, message: str) -> None:
+        node = self.state.nodes[index]
+        node.reason, node.message = reason, one_line(message)
+        self.state.move(index, phase)
+        self._ended.append(index)
+
+    # What happens next
 
     def _apply_failure_policy(self) -> None:
         policy = self.graph.spec.failure_policy
         undecided = self.state.pending if policy is FailurePolicy.FAIL_FAST else self.state.unfinished
         if policy is FailurePolicy.RUN_ALL or not undecided:
             return
-        failed = first_failure(self.state)
+        failed = first_failure(self.graph, self.state)
         if failed is None:
             return
         why = f'node "{self._name(failed)}" did not succeed'
@@ -258,7 +275,7 @@ class Run:
         if self.state.pending:
             for index, node in enumerate(self.state.nodes):
                 if node.phase is NodePhase.PENDING and (attempted or node.attempt == 0):
-                    self._omit(index, reason, why)
+                    self._leave_out(index, NodePhase.OMITTED, reason, why)
 
     def _stop_live(self, why: str) -> None:
         for index, node in enumerate(self.state.nodes):
@@ -293,13 +310,23 @@ class Run:
         try:
             job = self._render(compiled, node.attempt)
         except RenderError as error:
-            message = one_line(str(error))
-            self._end(index, Finished(phase=NodePhase.ERROR, reason="InvalidJob", message=message), now)
+            self._fail_to_start(index, error, now)
+            self._decide_dependents(now)
             self._apply_failure_policy()
             return False
         self.state.move(index, NodePhase.SUBMITTED)
         self._effects.append(SubmitJob(node=compiled.name, attempt=node.attempt, job=job))
         return True
+
+    def _fail_to_start(self, index: int, error: RenderError, now: float) -> None:
+        message = one_line(str(error))
+        self._end(index, Finished(phase=NodePhase.ERROR, reason="InvalidJob", message=message), now)
+
+    def _variables(self, node: CompiledNode) -> dict[str, Any]:
+        return variables(self.graph, self.context, self._results(node))
+
+    def _results(self, node: CompiledNode) -> dict[str, Mapping[str, Any]]:
+        return {self._name(index): self._result(index) for index in node.reads}
 
     def _render(self, node: CompiledNode, attempt: int) -> dict[str, Any]:
         return render_job(
@@ -308,7 +335,7 @@ class Run:
             context=self.context,
             attempt=attempt,
             artifacts={item.from_: self._artifact(item.from_) for item in node.spec.inputs},
-            results={self._name(index): self._result(index) for index in node.reads},
+            results=self._results(node),
         )
 
     def _artifact(self, name: str) -> Artifact | None:
@@ -327,7 +354,7 @@ class Run:
 
     def _conclude(self, controls: Controls, now: float) -> None:
         was = self.phase
-        self.phase = run_phase(self.state, suspended=controls.suspend)
+        self.phase = run_phase(self.graph, self.state, suspended=controls.suspend, cancelled=self._cancelled)
         if self.phase.is_terminal:
             self.completed_at = now
         elif (wake_at := self._rechecks.next_time()) is not None:
@@ -338,9 +365,7 @@ class Run:
     def _announcement(self) -> Emit:
         match self.phase:
             case RunPhase.SUCCEEDED:
-                return Emit(
-                    type="Normal", reason="Succeeded", message=f"All {len(self.state.nodes)} nodes succeeded."
-                )
+                return Emit(type="Normal", reason="Succeeded", message=tally(self.state))
             case RunPhase.RUNNING:
                 return Emit(
                     type="Normal", reason="Running", message=f"Running {len(self.state.nodes)} nodes."
