@@ -79,7 +79,7 @@ class Operator:
         ready = asyncio.Event()
         async with self._working(_announce_ready(ready, health)):
             await kopf.operator(
-                registry=self._registry(),
+                registry=self._registry(stop),
                 settings=_kopf_settings(),
                 standalone=True,
                 clusterwide=not self._settings.namespaces,
@@ -109,16 +109,17 @@ class Operator:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, stop: asyncio.Event) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._cluster.login)
-        kopf.on.cleanup(registry=registry)(self._close)
+        kopf.on.cleanup(registry=registry)(partial(self._close, stop))
         register(registry, DAGS, self._dags.observe)
         register(registry, CONNECTIONS, self._connections.observe)
         return registry
 
-    async def _close(self, **_: Any) -> None:
+    async def _close(self, stop: asyncio.Event, **_: Any) -> None:
         """Leave everything where it is: jobs go on, and the next process takes the runs up again."""
+        stop.set()  # after a signal kopf would wait five seconds for its own task that waits for this
         self._dag_queue.close()
         self._connection_queue.close()
         await self._dags.aclose()

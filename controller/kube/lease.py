@@ -65,13 +65,13 @@ class Lease:
 
     async def acquire(self) -> None:
         """Wait until the Lease is this process's. Trouble with the API server is waited out."""
-        _log.info("Waiting for the Lease %s as %s.", self._ref, self._identity)
+        _log.info("Waiting for the %s as %s.", self._ref, self._identity)
         while True:
             if await self._try_within(self._renew_deadline):
                 break
             await asyncio.sleep(self._retry_every * random.uniform(1, 1.2))
         metrics.LEADER.set(1)
-        _log.info("Holding the Lease %s.", self._ref)
+        _log.info("Holding the %s.", self._ref)
 
     async def keep(self, on_lost: Callable[[], None]) -> None:
         """Renew the Lease until it is lost; then call ``on_lost`` and return.
@@ -187,7 +187,7 @@ class Lease:
         on_lost()
         self._version = None
         metrics.LEADER.set(0)
-        _log.error("The Lease %s is lost; this process must not go on.", self._ref)
+        _log.error("The %s is lost; this process must not go on.", self._ref)
 
 
 def _holder(lease: dict[str, Any]) -> str | None:

@@ -94,7 +94,7 @@ class DAGReconciler:
         body = self._bodies.get(key)
         writer = self._writers.get(key)
         if body is None:
-            await self._forget(key)
+            await self._forget(key, None)
             return
         if writer and writer.stored.is_another(body):
             await self._close(key, body)
@@ -107,8 +107,8 @@ class DAGReconciler:
 
     async def aclose(self) -> None:
         """Leave all runs where they are. Another process, or this one later, takes them up again."""
-        for key in list(self._bodies):
-            await self._forget(key)
+        for key, body in list(self._bodies.items()):
+            await self._forget(key, body)
 
     # Running
 
@@ -124,7 +124,7 @@ class DAGReconciler:
             hindrance=changed or active.connection.problem,
         )
         if active.run.phase.is_terminal:
-            await self._finish(key, active)
+            await self._finish(key, body, active)
 
     async def _begin(self, key: Key, body: Body) -> ActiveRun | None:
         """Start a run, or take up one that an earlier process left. Says in the status why it cannot."""
@@ -180,7 +180,7 @@ class DAGReconciler:
         """End a DAG that cannot run as it is written. A new spec gives it another chance."""
         self._say(key, body, RunPhase.ERROR, problem)
         await self._flush(self._writers[key])
-        await self._forget(key)
+        await self._forget(key, body)
 
     def _say(self, key: Key, body: Body, phase: RunPhase, problem: Problem) -> None:
         """Write why a DAG has no run, and tell people if that is news."""
@@ -207,23 +207,23 @@ class DAGReconciler:
 
     # Ending
 
-    async def _finish(self, key: Key, active: ActiveRun) -> None:
+    async def _finish(self, key: Key, body: Body, active: ActiveRun) -> None:
         """See the last status stored, and only then let go of the object."""
         await self._flush(active.writer)
         if not active.writer.lost:
             await finalizer.release(active.writer.stored)
-        await self._forget(key)
+        await self._forget(key, body)
 
     async def _settle(self, key: Key, body: Body) -> None:
         """Take the finalizer off a DAG that had ended when this process first saw it."""
         await finalizer.release(self._writer(key, body).stored)
-        await self._forget(key)
+        await self._forget(key, body)
 
     async def _delete(self, key: Key, body: Body) -> None:
         """Stop the jobs of a DAG that is being deleted, for a bounded time, and let it go."""
         stored = self._writer(key, body).stored
         if not finalizer.is_held(stored):
-            await self._forget(key)
+            await self._forget(key, body)
             return
         remaining = _deleted_at(body) + self._deletion_grace - time.time()
         if remaining <= 0:
@@ -238,7 +238,7 @@ class DAGReconciler:
             self._queue.add_after(key, remaining)
             return
         await finalizer.release(stored)
-        await self._forget(key)
+        await self._forget(key, body)
 
     async def _cancel(self, key: Key, body: Body) -> bool:
         """Stop what runs; tell whether nothing does any more."""
@@ -258,10 +258,18 @@ class DAGReconciler:
         async with asyncio.timeout(FLUSH_SECONDS):
             await writer.flush()
 
-    async def _forget(self, key: Key) -> None:
-        """Drop all that is held for a DAG."""
-        await self._close(key, self._bodies.pop(key, None))
-        self._queue.discard(key)
+    async def _forget(self, key: Key, body: Body | None) -> None:
+        """Drop all that is held for a DAG, which was handled as ``body`` shows it.
+
+        What arrived meanwhile is a matter of its own: a new spec after a rejection, or another object of the same name.
+        """
+        if self._bodies.get(key) is body:
+            self._bodies.pop(key, None)
+        await self._close(key, body)
+        if key in self._bodies:
+            self._queue.add(key)
+        else:
+            self._queue.discard(key)
 
     async def _close(self, key: Key, body: Body | None) -> None:
         """End the run in memory. Its jobs go on."""

@@ -42,7 +42,7 @@ async def test_the_words_of_the_opticks_are_counted(workspace: Workspace, module
     ipfs = workspace.plane.ipfs
     workspace.apply(wordcount.manifest(wordcount.arguments(ipfs, module)))
 
-    dag = await workspace.succeeded("wordcount", timeout=RUN_TIMEOUT)
+    dag = await workspace.succeeded("wordcount", within=RUN_TIMEOUT)
 
     expected = counted_by_python(wordcount.TEXT.read_text())
     counts = wordcount.read_counts(ipfs.cat(f"{cid(dag, 'counts')}/outputs/counts.tsv"))

@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from dev.plane import ControlPlane
 from dev.servers.controller import Controller
+from tests.support.chart import grant_rights
 from tests.support.workspace import Workspace
 
+OPERATOR_NAMESPACE: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": "bacalhau-dag-operator"},
+}
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -24,8 +32,10 @@ def running_controller(plane: ControlPlane, directory: Path, **settings: str) ->
 
     `settings` are those of `controller.settings` by name.
     """
+    plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(OPERATOR_NAMESPACE))
     environment = {f"BACALHAU_DAG_{name.upper()}": value for name, value in settings.items()}
-    controller = Controller(directory, kubeconfig=plane.kubeconfig, settings=environment)
+    kubeconfig = grant_rights(plane, OPERATOR_NAMESPACE["metadata"]["name"])
+    controller = Controller(directory, kubeconfig=kubeconfig, settings=environment)
     controller.start()
     try:
         yield controller

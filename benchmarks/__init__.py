@@ -1,0 +1,1 @@
+"""What the operator costs, measured on the real servers of the local control plane."""
