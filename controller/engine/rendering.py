@@ -162,8 +162,8 @@ def _mount(task: dict[str, Any], node: CompiledNode, artifacts: Mapping[str, Art
         if artifact is None:
             raise RenderError(
                 f"{field}.from",
-                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local), or '
-                "say that the input is optional.",
+                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local)'
+                ", or make the input optional.",
             )
         source = storage_source(artifact, output=item.output, field=f"{field}.output", producer=item.from_)
         sources.append({"Source": source, "Target": target})

@@ -278,7 +278,7 @@ def test_an_input_is_mounted_after_the_user_s_own(
         (
             None,
             ["a"],
-            '.inputs[0].from: node "a" published nothing; give its job a Publisher (ipfs, s3 or local).',
+            '.inputs[0].from: node "a" published nothing; give its job a Publisher (ipfs, s3 or local), or make the input optional.',
         ),
         (PLAIN, [{"from": "a", "target": "/own"}], '.inputs[0].target: "/own" is already the target'),
         (
