@@ -13,6 +13,7 @@ from controller.api.types import (
     AnyValue,
     Arguments,
     Description,
+    Duration,
     Identifier,
     Message,
     Model,
@@ -91,6 +92,52 @@ class Input(Model):
     )
 
 
+class RetryPolicy(StrEnum):
+    """Which ends of an attempt are followed by another."""
+
+    ON_FAILURE = "OnFailure"
+    ON_ERROR = "OnError"
+    ALWAYS = "Always"
+
+
+class Backoff(Model):
+    """How long to wait before the next attempt: duration × factor^(n-1) after the n-th one, counted from its end."""
+
+    duration: Duration = Field("2s", description="Wait after the first attempt. Default: 2s.")
+    factor: Annotated[float, Field(ge=1, le=100)] = Field(
+        2.0, description="By how much each wait is longer than the one before. Default: 2."
+    )
+    cap: Duration | None = Field(None, description="Longest wait. Default: none.")
+    jitter: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="Share of a wait by which it may be longer or shorter. Default: 0.1."
+    )
+    max_duration: Duration | None = Field(
+        None, description="No attempt starts later than this after the start of the first. Default: none."
+    )
+
+
+class Retry(Model):
+    """When a node that did not succeed is tried again."""
+
+    limit: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="How many failures (the program said no) are followed by another attempt."
+    )
+    error_limit: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        None,
+        description="How many errors (the platform failed) are followed by another attempt. Default: limit.",
+    )
+    policy: RetryPolicy = Field(
+        RetryPolicy.ON_FAILURE,
+        description="What is tried again: OnFailure (default), OnError, or Always, which is both.",
+    )
+    condition: Expression | None = Field(
+        None,
+        description="CEL condition on the attempt that has just ended, as last.phase, last.exitCode, last.reason, "
+        "last.message, last.stdout, last.attempt and last.seconds. If it is false the node is not tried again.",
+    )
+    backoff: Backoff | None = Field(None, description="Wait between attempts. Default: none.")
+
+
 class Node(Model):
     """A node of the graph: one Bacalhau job, given inline or by a template."""
 
@@ -128,11 +175,42 @@ class Node(Model):
         description="CEL condition over params, dag and nodes that is evaluated when the node could start. If it is "
         "false the node is Skipped, and nodes that depend on it still run.",
     )
+    retry: Retry | None = Field(
+        None, description="When a node that did not succeed is tried again. Default: never."
+    )
+    timeout: Duration | None = Field(
+        None,
+        description="How long an attempt may run, not counting the time in the queue. Then it has Failed.",
+    )
+    total_timeout: Duration | None = Field(
+        None,
+        description="How long the node may take from the start of its first attempt, with queueing and retries.",
+    )
     continue_on_failure: bool = Field(
         False,
         description="If the node does not succeed, the nodes that depend on it run all the same, and the run does not "
         "fail because of it.",
     )
+
+
+class RunTimeouts(Model):
+    """Bounds on the time of a run. Time while it is suspended counts."""
+
+    dag: Duration | None = Field(None, description="How long the whole run may take. Default: no limit.")
+    nodes: Duration | None = Field(
+        None, description="How long the nodes may take. Default: what dag leaves after finally."
+    )
+    finally_: Duration | None = Field(
+        None, alias="finally", description="How long the nodes of finally may take; reserved out of dag."
+    )
+
+
+class Shutdown(StrEnum):
+    """How a run is ended early."""
+
+    CANCEL = "Cancel"
+    CANCEL_RUN_FINALLY = "CancelRunFinally"
+    STOP_RUN_FINALLY = "StopRunFinally"
 
 
 class Output(Model):
@@ -192,6 +270,14 @@ class DAGSpec(Model):
     outputs: Annotated[list[Output], Field(max_length=200)] = Field(
         [], description="Results of the whole DAG, reported in status.outputs.", json_schema_extra=BY_NAME
     )
+    finally_: Annotated[list[Node], Field(max_length=100)] = Field(
+        [],
+        alias="finally",
+        description="Nodes that run when all others have ended, however they ended. Their expressions may read every node "
+        "(nodes.<name>.phase, .reason, …) and the run (run.phase, run.message).",
+        json_schema_extra=BY_NAME,
+    )
+    timeouts: RunTimeouts | None = Field(None, description="Bounds on the time of the run.")
     parallelism: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="How many nodes may run at once. Default: no limit but the connection's."
     )
@@ -203,6 +289,11 @@ class DAGSpec(Model):
     )
     suspend: bool = Field(
         False, description="While true nothing new starts; running jobs go on. May change at any time."
+    )
+    shutdown: Shutdown | None = Field(
+        None,
+        description="Ends the run early, at any time. Cancel: jobs are stopped, nothing else runs. CancelRunFinally: jobs are "
+        "stopped, then finally runs. StopRunFinally: running nodes finish, retries included, then finally runs.",
     )
 
 
@@ -265,6 +356,21 @@ class Artifact(Model):
     )
 
 
+class AttemptStatus(Model):
+    """An earlier attempt of a node."""
+
+    attempt: Annotated[int, Field(ge=1)] = Field(description="Number of the attempt.")
+    phase: NodePhase = Field(description="How it ended.")
+    job_id: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, alias="jobID", description="Its Bacalhau job."
+    )
+    exit_code: int | None = Field(None, description="Exit code of the program.")
+    reason: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, description="Why it ended so, in one word."
+    )
+    finished_at: Timestamp | None = Field(None, description="When it ended.")
+
+
 class NodeStatus(Model):
     """What became of a node."""
 
@@ -285,6 +391,15 @@ class NodeStatus(Model):
     )
     message: Message | None = Field(None, description="Why the node is in this phase, for people.")
     outputs: Artifact | None = Field(None, description="Where the node's published result is.")
+    failures: Annotated[int, Field(ge=0)] | None = Field(None, description="Attempts that failed.")
+    errors: Annotated[int, Field(ge=0)] | None = Field(None, description="Attempts that ended in an error.")
+    first_started_at: Timestamp | None = Field(
+        None, description="When the first of several attempts started."
+    )
+    retry_at: Timestamp | None = Field(None, description="When the next attempt starts.")
+    attempts: Annotated[list[AttemptStatus], Field(max_length=10)] | None = Field(
+        None, description="The latest earlier attempts, oldest first.", json_schema_extra=ATOMIC_LIST
+    )
 
 
 class Condition(Model):

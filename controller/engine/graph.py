@@ -43,21 +43,25 @@ class CompiledNode:
     depends: Logic | None
     """When the node starts, if that is not simply that all its dependencies went well."""
     when: Expression | None
+    retry_condition: Expression | None
     handlers: tuple[int, ...]
     """Nodes whose ``depends`` names this one, and which so deal with its failure."""
+    is_finally: bool
 
     @property
     def field(self) -> str:
         """The node's place in the resource, for messages."""
-        return f"spec.nodes[{self.name}]"
+        return _place(self.spec, is_finally=self.is_finally)
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A checked DAG."""
+    """A checked DAG. The nodes of ``finally`` come last."""
 
     spec: DAGSpec
     nodes: tuple[CompiledNode, ...]
+    main: int
+    """Number of the nodes before those of ``finally``."""
     index: dict[str, int]
     params: dict[str, Any]
     hash: str
@@ -75,10 +79,11 @@ class Graph:
 
     def restricted(self, targets: Iterable[str]) -> "Graph":
         """Give the graph of the targets and of all that they need, as if the rest had never been written."""
-        needed = _ancestors(self, [self.index[name] for name in targets])
+        last = [node.index for node in self.nodes[self.main :]]
+        needed = _ancestors(self, [*(self.index[name] for name in targets), *last])
         spec = self.spec.model_copy(
             update={
-                "nodes": [node.spec for node in self.nodes if node.index in needed],
+                "nodes": [node.spec for node in self.nodes[: self.main] if node.index in needed],
                 "outputs": [output for output in self.spec.outputs if self.index[output.from_] in needed],
             }
         )
@@ -104,8 +109,10 @@ class _Draft:
     job: Template
     arguments: Template
     parameters: tuple[Parameter, ...]
+    is_finally: bool = False
     depends: Logic | None = None
     when: Expression | None = None
+    retry_condition: Expression | None = None
     dependencies: dict[int, None] = field(default_factory=dict)
     dependents: list[int] = field(default_factory=list)
     handlers: list[int] = field(default_factory=list)
@@ -114,8 +121,8 @@ class _Draft:
     @property
     def references(self) -> frozenset[tuple[str, str]]:
         """What all expressions of the node read."""
-        condition = self.when.references if self.when else frozenset()
-        return self.job.references | self.arguments.references | condition
+        conditions = (condition.references for condition in (self.when, self.retry_condition) if condition)
+        return self.job.references | self.arguments.references.union(*conditions)
 
 
 _EMPTY = Template({}, frozenset())
@@ -127,14 +134,16 @@ class _Compiler:
     def __init__(self, spec: DAGSpec) -> None:
         self.spec = spec
         self.problems: list[Problem] = []
-        self.index = {node.name: number for number, node in enumerate(spec.nodes)}
+        self.nodes = [*spec.nodes, *spec.finally_]
+        self.index = {node.name: number for number, node in enumerate(self.nodes)}
         self.params = {parameter.name for parameter in spec.parameters}
         self.templates: dict[str, tuple[JobTemplate, Template]] = {}
 
     def compile(self) -> Graph:
         self._check_document()
         self._compile_templates()
-        drafts = [self._draft(node) for node in self.spec.nodes]
+        main = len(self.spec.nodes)
+        drafts = [self._draft(node, is_finally=number >= main) for number, node in enumerate(self.nodes)]
         self._check_outputs()
         if not self.problems:
             self.problems.extend(_cycle_problems(drafts))
@@ -143,6 +152,7 @@ class _Compiler:
         return Graph(
             spec=self.spec,
             nodes=tuple(_finished(number, draft) for number, draft in enumerate(drafts)),
+            main=main,
             index=self.index,
             params=bound(self.spec.parameters, self.spec.arguments),
             hash=graph_hash(self.spec),
@@ -150,11 +160,17 @@ class _Compiler:
 
     def _check_document(self) -> None:
         spec = self.spec
-        for name in ("parameters", "job_templates", "nodes", "outputs"):
+        for name in ("parameters", "job_templates", "nodes", "finally_", "outputs"):
             alias = DAGSpec.model_fields[name].alias
             self.problems.extend(
                 duplicate_problems([item.name for item in getattr(spec, name)], field=f"spec.{alias}")
             )
+        main = {node.name for node in spec.nodes}
+        for number, node in enumerate(spec.finally_):
+            if node.name in main:
+                self._problem(
+                    f"spec.finally[{number}].name", f"{shown(node.name)} is already the name of a node."
+                )
         self.problems.extend(default_problems(spec.parameters, field="spec.parameters"))
         self.problems.extend(
             argument_problems(spec.parameters, spec.arguments, field="spec.arguments", owner="the DAG")
@@ -176,18 +192,23 @@ class _Compiler:
             )
             self.templates[template.name] = (template, job)
 
-    def _draft(self, node: Node) -> _Draft:
-        place = f"spec.nodes[{node.name}]"
-        parameters, job = self._job_of(node, place)
-        arguments = self._template(node.arguments, f"{place}.arguments")
+    def _draft(self, node: Node, *, is_finally: bool) -> _Draft:
+        place = _place(node, is_finally=is_finally)
+        more = ("run",) if is_finally else ()
+        parameters, job = self._job_of(node, place, more)
+        arguments = self._template(node.arguments, f"{place}.arguments", more)
         self._check_names(arguments, f"{place}.arguments", inputs=set())
         draft = _Draft(
             spec=node,
             job=job,
             arguments=arguments,
             parameters=parameters,
+            is_finally=is_finally,
             depends=self._depends(node, f"{place}.depends"),
-            when=self._when(node, f"{place}.when"),
+            when=self._condition(node.when, f"{place}.when", more),
+            retry_condition=self._condition(
+                node.retry.condition if node.retry else None, f"{place}.retry.condition", (*more, "last")
+            ),
         )
         self._connect(draft, place)
         return draft
@@ -203,18 +224,20 @@ class _Compiler:
             self._problem(place, f"{shown(node.depends)} cannot be read: {error}.")
             return None
 
-    def _when(self, node: Node, place: str) -> Expression | None:
-        if node.when is None:
+    def _condition(self, source: str | None, place: str, more: tuple[str, ...]) -> Expression | None:
+        if source is None:
             return None
         try:
-            condition = compile_expression(node.when)
+            condition = compile_expression(source, more)
         except ExpressionError as error:
-            self._problem(place, f"the expression {shown(node.when)} is wrong: {error}.")
+            self._problem(place, f"the expression {shown(source)} is wrong: {error}.")
             return None
         self._check_names(condition, place, inputs=set())
         return condition
 
-    def _job_of(self, node: Node, place: str) -> tuple[tuple[Parameter, ...], Template]:
+    def _job_of(
+        self, node: Node, place: str, more: tuple[str, ...]
+    ) -> tuple[tuple[Parameter, ...], Template]:
         if (node.job is None) == (node.template is None):
             self._problem(place, "a node has either a job or a template.")
             return (), _EMPTY
@@ -223,7 +246,7 @@ class _Compiler:
                 self._problem(
                     f"{place}.arguments", "arguments are for a template; this node has a job of its own."
                 )
-            job = self._template(node.job.tree(), f"{place}.job")
+            job = self._template(node.job.tree(), f"{place}.job", more)
             self._check_names(job, f"{place}.job", inputs=set())
             return (), job
         if node.template not in self.templates:
@@ -244,9 +267,9 @@ class _Compiler:
         )
         return tuple(template.parameters), job
 
-    def _template(self, tree: Any, place: str) -> Template:
+    def _template(self, tree: Any, place: str, more: tuple[str, ...] = ()) -> Template:
         try:
-            return compile_template(tree, place)
+            return compile_template(tree, place, more)
         except RenderError as error:
             self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
             return _EMPTY
@@ -290,6 +313,9 @@ class _Compiler:
         if name == draft.spec.name:
             self._problem(place, f'"{name}" cannot depend on itself.')
             return
+        if producer >= len(self.spec.nodes):
+            self._problem(place, f'"{name}" is a node of finally, which runs last.')
+            return
         draft.dependencies[producer] = None
 
     def _resolve(self, name: str, place: str) -> int | None:
@@ -309,6 +335,11 @@ _KINDS = {
 }
 
 
+def _place(node: Node, *, is_finally: bool) -> str:
+    """Name a node's place in the resource, for messages."""
+    return f"spec.{'finally' if is_finally else 'nodes'}[{node.name}]"
+
+
 def graph_hash(spec: DAGSpec) -> str:
     """Fingerprint what makes the graph: everything but the controls that may change while it runs.
 
@@ -316,7 +347,7 @@ def graph_hash(spec: DAGSpec) -> str:
     """
     tree = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
     graph = {name: value for name, value in tree.items() if name not in CONTROLS}
-    for name in ("parameters", "jobTemplates", "nodes", "outputs"):
+    for name in ("parameters", "jobTemplates", "nodes", "finally", "outputs"):
         graph[name] = sorted(graph.get(name, ()), key=itemgetter("name"))
     return fingerprint(graph)
 
@@ -327,7 +358,11 @@ def _cycle_problems(drafts: Sequence[_Draft]) -> Iterator[Problem]:
     for number, draft in enumerate(drafts):
         for producer in draft.dependencies:
             drafts[producer].dependents.append(number)
-            if draft.depends and drafts[producer].spec.name in set(draft.depends.names()):
+            if (
+                draft.depends
+                and not draft.is_finally
+                and drafts[producer].spec.name in set(draft.depends.names())
+            ):
                 drafts[producer].handlers.append(number)
     ready = deque(number for number, count in enumerate(waiting) if count == 0)
     while ready:
@@ -364,5 +399,7 @@ def _finished(number: int, draft: _Draft) -> CompiledNode:
         reads=tuple(draft.reads),
         depends=draft.depends,
         when=draft.when,
+        retry_condition=draft.retry_condition,
         handlers=tuple(draft.handlers),
+        is_finally=draft.is_finally,
     )

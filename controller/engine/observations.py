@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from controller.api.bacalhau import JobSighting
+from controller.api.dag import Shutdown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,6 +12,7 @@ class Controls:
 
     suspend: bool = False
     parallelism: int | None = None
+    shutdown: Shutdown | None = None
     cancel: bool = False
     """The DAG is being deleted: stop what runs, start nothing."""
 

@@ -6,21 +6,35 @@ from controller.api.dag import NodePhase, RunPhase
 from controller.engine.graph import Graph
 from controller.engine.state import NodeState, RunState
 
-_WORST_FIRST = (
-    (NodePhase.FAILED, RunPhase.FAILED),
-    (NodePhase.ERROR, RunPhase.ERROR),
-    (NodePhase.CANCELLED, RunPhase.CANCELLED),
-)
-_UNSUCCESSFUL = tuple(phase for phase, _ in _WORST_FIRST)
+CANCELLED = "Cancelled"
+TIMED_OUT = "TimedOut"
+
+_WORST_FIRST = (RunPhase.FAILED, RunPhase.ERROR, RunPhase.CANCELLED)
+_MEANING = {
+    NodePhase.FAILED: RunPhase.FAILED,
+    NodePhase.ERROR: RunPhase.ERROR,
+    NodePhase.CANCELLED: RunPhase.CANCELLED,
+}
+_OMITTED_BY_THE_RUN = {CANCELLED: RunPhase.CANCELLED, TIMED_OUT: RunPhase.FAILED}
+"""What it means that a node was omitted for one of these reasons; any other follows from another node's end."""
 
 
-def run_phase(graph: Graph, state: RunState, *, suspended: bool, cancelled: bool) -> RunPhase:
-    """Give the phase of a run. It ends when its last node does; the worst end that nobody forgave is the run's."""
-    if state.unfinished:
+def run_phase(graph: Graph, state: RunState, *, suspended: bool) -> RunPhase:
+    """Give the phase of a run. It ends when its last node does; the worst end that is not forgiven is the run's."""
+    if state.unfinished or state.unfinished_finally:
         return RunPhase.SUSPENDED if suspended else RunPhase.RUNNING
-    ends = {state.nodes[index].phase for index in unforgiven(graph, state)}
-    worst = next((run for node, run in _WORST_FIRST if node in ends), RunPhase.SUCCEEDED)
-    return RunPhase.CANCELLED if cancelled and worst is RunPhase.SUCCEEDED else worst
+    return outcome(graph, state)
+
+
+def outcome(graph: Graph, state: RunState) -> RunPhase:
+    """Give what the nodes that have ended come to, as if there were no others."""
+    ends = {_MEANING[state.nodes[index].phase] for index in unforgiven(graph, state)}
+    ends |= {
+        _OMITTED_BY_THE_RUN[node.reason]
+        for node in state.nodes
+        if node.phase is NodePhase.OMITTED and node.reason in _OMITTED_BY_THE_RUN
+    }
+    return next((phase for phase in _WORST_FIRST if phase in ends), RunPhase.SUCCEEDED)
 
 
 def unforgiven(graph: Graph, state: RunState) -> Iterator[int]:
@@ -29,10 +43,10 @@ def unforgiven(graph: Graph, state: RunState) -> Iterator[int]:
     It forgives a node with ``continueOnFailure``, and one whose end another node deals with: a node whose ``depends`` names it,
     unless that was omitted.
     """
-    if not any(state.counts[phase] for phase in _UNSUCCESSFUL):
+    if not any(state.counts[phase] + state.finally_counts[phase] for phase in _MEANING):
         return
     for index, node in enumerate(state.nodes):
-        if node.phase in _UNSUCCESSFUL and not _is_forgiven(graph, state, index):
+        if node.phase in _MEANING and not _is_forgiven(graph, state, index):
             yield index
 
 
@@ -45,13 +59,17 @@ def _is_forgiven(graph: Graph, state: RunState, index: int) -> bool:
 
 def progress(state: RunState) -> str:
     """Give the nodes that ended well, of all nodes."""
-    done = state.counts[NodePhase.SUCCEEDED] + state.counts[NodePhase.SKIPPED]
+    done = sum(
+        counts[phase]
+        for counts in (state.counts, state.finally_counts)
+        for phase in (NodePhase.SUCCEEDED, NodePhase.SKIPPED)
+    )
     return f"{done}/{len(state.nodes)}"
 
 
 def tally(state: RunState) -> str:
     """Count the nodes by what they do, in one line."""
-    counts = state.counts
+    counts = state.counts + state.finally_counts
     if counts[NodePhase.SUCCEEDED] == len(state.nodes):
         return f"All {len(state.nodes)} nodes succeeded."
     parts = [
@@ -81,11 +99,22 @@ def _blame(node: NodeState) -> tuple[bool, float]:
 
 
 def failure_summary(graph: Graph, state: RunState) -> str | None:
-    """Say which node failed first, and why; nothing if none did."""
+    """Say which node failed first, and why, or what ended the run early; nothing if all is well or forgiven."""
     index = first_failure(graph, state)
     if index is None:
-        return None
+        return _early_end(state)
     more = sum(1 for _ in unforgiven(graph, state)) - 1
     others = f" ({more} more nodes did not succeed)" if more else ""
     node = state.nodes[index]
     return f'node "{graph.nodes[index].name}": {node.message or node.reason}{others}'
+
+
+def _early_end(state: RunState) -> str | None:
+    return next(
+        (
+            node.message
+            for node in state.nodes
+            if node.phase is NodePhase.OMITTED and node.reason in _OMITTED_BY_THE_RUN
+        ),
+        None,
+    )

@@ -34,10 +34,12 @@ def is_satisfied(graph: Graph, state: RunState, producer: int) -> bool:
 def omission(graph: Graph, state: RunState, node: CompiledNode) -> Omitted | None:
     """Say why a node is left out, or None if nothing that is known so far speaks against it.
 
-    With ``depends`` this is known when all its dependencies have ended, and not before.
+    With ``depends`` this is known when all its dependencies have ended, and not before. Nodes of ``finally`` run however the others ended.
     """
     if node.depends is not None:
         return _logic_omission(graph, state, node)
+    if node.is_finally:
+        return None
     for producer in node.dependencies:
         if state.nodes[producer].phase.is_terminal and not is_satisfied(graph, state, producer):
             return Omitted(f'node "{graph.nodes[producer].name}" did not succeed')

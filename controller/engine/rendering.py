@@ -43,27 +43,25 @@ class RunContext:
 
 def render_job(
     *,
-    graph: Graph,
     node: CompiledNode,
     context: RunContext,
     attempt: int,
     artifacts: Mapping[str, Artifact | None],
-    results: Mapping[str, Mapping[str, Any]],
+    bindings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Give the Bacalhau job of one attempt of a node.
 
     Args:
-        graph: the node's graph.
         node: the node to render.
         context: the run's identity and defaults.
         attempt: number of the attempt, from 1.
         artifacts: published results of the nodes that this one mounts, by name.
-        results: what expressions may read of other nodes, by name.
+        bindings: what expressions may read, from ``variables``.
 
     Raises:
         RenderError: an expression has no value, a result cannot be mounted, or a field has an impossible value.
     """
-    job = _evaluated(graph, node, context, results)
+    job = _evaluated(node, bindings)
     task = _task(job, node.field)
     _fill_engine(task)
     _mount(task, node, artifacts)
@@ -78,9 +76,12 @@ def render_job(
     return _identified(job, node, context, attempt)
 
 
-def variables(graph: Graph, context: RunContext, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Give what expressions may read: parameters, results of other nodes, and the DAG's identity."""
+def variables(
+    graph: Graph, context: RunContext, results: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give what expressions may read: parameters, results of other nodes, the DAG's identity, and ``more``."""
     return {
+        **more,
         "params": graph.params,
         "inputs": {},
         "nodes": {name: dict(result) for name, result in results.items()},
@@ -88,13 +89,9 @@ def variables(graph: Graph, context: RunContext, results: Mapping[str, Mapping[s
     }
 
 
-def _evaluated(
-    graph: Graph, node: CompiledNode, context: RunContext, results: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    bindings = variables(graph, context, results)
-    bindings["inputs"] = _arguments(node, bindings)
+def _evaluated(node: CompiledNode, bindings: Mapping[str, Any]) -> dict[str, Any]:
     # A copy: parts without expressions are shared with the template.
-    job: dict[str, Any] = deepcopy(node.job.render(bindings))
+    job: dict[str, Any] = deepcopy(node.job.render({**bindings, "inputs": _arguments(node, bindings)}))
     return job
 
 

@@ -16,7 +16,6 @@ class Reporter:
 
     def __init__(self, run: Run, status: DAGStatus | None, *, now: float) -> None:
         self.run = run
-        self.start_time = (status.start_time if status else None) or timestamp(now)
         self.conditions = {condition.type: condition for condition in (status.conditions if status else [])}
 
     def delta(self, *, generation: int, now: float, hindrance: tuple[str, str] | None) -> dict[str, Any]:
@@ -34,7 +33,7 @@ class Reporter:
             "phase": run.phase.value,
             "progress": progress(run.state),
             "message": message,
-            "startTime": self.start_time,
+            "startTime": timestamp(run.started_at),
             "completionTime": timestamp(run.completed_at),
             "bacalhauNamespace": run.context.bacalhau_namespace,
             "graphHash": run.graph.hash,

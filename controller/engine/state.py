@@ -4,12 +4,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from controller.api.dag import Artifact, NodePhase, NodeStatus
+from controller.api.dag import Artifact, AttemptStatus, NodePhase, NodeStatus
+
+MAX_ATTEMPTS_SHOWN = 10
 
 
 @dataclass(slots=True)
 class NodeState:
-    """What is known of a node: its phase and its latest attempt. Times are Unix seconds."""
+    """What is known of a node: its phase, its latest attempt, and what earlier ones came to. Times are Unix seconds."""
 
     phase: NodePhase = NodePhase.PENDING
     attempt: int = 0
@@ -22,10 +24,21 @@ class NodeState:
     artifact: Artifact | None = None
     stdout: str | None = None
     """Beginning of what the program printed; None if not known, as after a restart."""
+    failures: int = 0
+    """Attempts that failed."""
+    errors: int = 0
+    """Attempts that ended in an error."""
+    first_started_at: float | None = None
+    retry_at: float | None = None
+    """When the next attempt starts, while the node waits for it."""
+    attempts: list[AttemptStatus] = field(default_factory=list)
+    """The latest earlier attempts."""
+    running_since: float | None = None
+    """Since when the latest attempt does not wait any more."""
     stopping: bool = False
     """Its job has been asked to stop."""
     waiting_for: int = 0
-    """Dependencies that have not succeeded yet."""
+    """Dependencies that have not ended yet."""
 
     def to_status(self) -> NodeStatus:
         """Give the node's part of the resource's status."""
@@ -39,6 +52,11 @@ class NodeState:
             reason=self.reason,
             message=self.message,
             outputs=self.artifact,
+            failures=self.failures or None,
+            errors=self.errors or None,
+            first_started_at=timestamp(self.first_started_at) if self.attempts else None,
+            retry_at=timestamp(self.retry_at),
+            attempts=self.attempts or None,
         )
 
     @classmethod
@@ -49,11 +67,10 @@ class NodeState:
         """
         if status is None:
             return cls()
-        if status.phase.is_live and status.job_id is None:
-            return cls(attempt=(status.attempt or 1) - 1)
+        was_sent = status.job_id is not None or not status.phase.is_live
         return cls(
-            phase=status.phase,
-            attempt=status.attempt or 0,
+            phase=status.phase if was_sent else NodePhase.PENDING,
+            attempt=(status.attempt or 0) if was_sent else (status.attempt or 1) - 1,
             job_id=status.job_id,
             started_at=unix_time(status.started_at),
             finished_at=unix_time(status.finished_at),
@@ -61,43 +78,88 @@ class NodeState:
             reason=status.reason,
             message=status.message,
             artifact=status.outputs,
+            failures=status.failures or 0,
+            errors=status.errors or 0,
+            first_started_at=unix_time(status.first_started_at or status.started_at),
+            retry_at=unix_time(status.retry_at),
+            attempts=list(status.attempts or ()),
         )
+
+    def remember_attempt(self) -> None:
+        """Put the attempt that has just ended among the earlier ones."""
+        ended = AttemptStatus(
+            attempt=self.attempt,
+            phase=self.phase,
+            job_id=self.job_id,
+            exit_code=self.exit_code,
+            reason=self.reason,
+            finished_at=timestamp(self.finished_at),
+        )
+        self.attempts = [*self.attempts, ended][-MAX_ATTEMPTS_SHOWN:]
+
+    def clear_attempt(self) -> None:
+        """Make room for the next attempt."""
+        self.job_id = self.started_at = self.finished_at = self.running_since = None
+        self.exit_code = self.reason = self.message = self.artifact = self.stdout = self.retry_at = None
+        self.stopping = False
 
 
 @dataclass(slots=True)
 class RunState:
-    """The nodes of a run by their number in the graph."""
+    """The nodes of a run by their number in the graph. The first ``main`` of them are not part of ``finally``."""
 
     nodes: list[NodeState]
+    main: int
     counts: Counter[NodePhase] = field(default_factory=Counter)
+    """Nodes by phase, those of ``finally`` apart."""
+    finally_counts: Counter[NodePhase] = field(default_factory=Counter)
     changed: set[int] = field(default_factory=set)
     """Nodes whose status has not been handed to the writer yet."""
+    unstopped: set[int] = field(default_factory=set)
+    """Nodes that have, or may have, an unfinished job, and have not been asked to stop."""
 
     def __post_init__(self) -> None:
-        self.counts.update(node.phase for node in self.nodes)
+        self.unstopped.update(index for index, node in enumerate(self.nodes) if node.phase.is_live)
+        self.counts.update(node.phase for node in self.nodes[: self.main])
+        self.finally_counts.update(node.phase for node in self.nodes[self.main :])
 
     def move(self, index: int, phase: NodePhase) -> None:
-        """Put a node into another phase and keep the counts true."""
+        """Put a node into another phase and keep the counts and sets true."""
         node = self.nodes[index]
-        self.counts[node.phase] -= 1
-        self.counts[phase] += 1
+        counts = self.counts if index < self.main else self.finally_counts
+        counts[node.phase] -= 1
+        counts[phase] += 1
         node.phase = phase
         self.changed.add(index)
+        if phase.is_live and not node.stopping:
+            self.unstopped.add(index)
+        else:
+            self.unstopped.discard(index)
+
+    def ask_to_stop(self, index: int) -> None:
+        """Note that a node's job has been asked to stop."""
+        self.nodes[index].stopping = True
+        self.unstopped.discard(index)
 
     @property
     def live(self) -> int:
         """Nodes that have, or may have, an unfinished job."""
-        return sum(self.counts[phase] for phase in NodePhase if phase.is_live)
+        return sum(self.counts[phase] + self.finally_counts[phase] for phase in NodePhase if phase.is_live)
 
     @property
     def pending(self) -> int:
-        """Nodes that have not started, or whose attempt the platform lost."""
+        """Nodes before ``finally`` that have not started, or wait for another attempt."""
         return self.counts[NodePhase.PENDING]
 
     @property
     def unfinished(self) -> int:
-        """Nodes that have not ended."""
+        """Nodes before ``finally`` that have not ended."""
         return sum(self.counts[phase] for phase in NodePhase if not phase.is_terminal)
+
+    @property
+    def unfinished_finally(self) -> int:
+        """Nodes of ``finally`` that have not ended."""
+        return sum(self.finally_counts[phase] for phase in NodePhase if not phase.is_terminal)
 
 
 def timestamp(time: float | None) -> str | None:

@@ -14,6 +14,8 @@ class StopCause(StrEnum):
     """The platform lost the attempt: another attempt follows."""
     GIVEN_UP = "GivenUp"
     """Bacalhau would keep the job waiting although it cannot succeed: the node is an Error."""
+    TIMED_OUT = "TimedOut"
+    """It took too long: the attempt has failed."""
     CANCELLED = "Cancelled"
     """The run no longer wants the node."""
 

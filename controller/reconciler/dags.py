@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controller.api.dag import DEFAULT_CONNECTION, BacalhauDAG, DAGStatus, RunPhase, parse_dag
+from controller.api.dag import DEFAULT_CONNECTION, BacalhauDAG, DAGStatus, RunPhase, Shutdown, parse_dag
 from controller.bacalhau.errors import BacalhauError, CredentialsRejected
 from controller.engine import (
     Controls,
@@ -119,7 +119,7 @@ class DAGReconciler:
         spec, generation = body["spec"], body["metadata"]["generation"]
         changed = active.check_spec(generation, lambda: parse_dag(dict(body)).spec)
         active.advance(
-            Controls(suspend=spec.get("suspend", False), parallelism=spec.get("parallelism")),
+            _controls(spec),
             generation=generation,
             hindrance=changed or active.connection.problem,
         )
@@ -287,6 +287,15 @@ class DAGReconciler:
             stored = StoredObject(self._objects, ObjectRef.of(DAGS, body), body)
             self._writers[key] = StatusWriter(stored, budget=self._budget)
         return self._writers[key]
+
+
+def _controls(spec: Mapping[str, Any]) -> Controls:
+    shutdown = spec.get("shutdown")
+    return Controls(
+        suspend=spec.get("suspend", False),
+        parallelism=spec.get("parallelism"),
+        shutdown=Shutdown(shutdown) if shutdown else None,
+    )
 
 
 def _context(dag: BacalhauDAG, connection: Connection) -> RunContext:

@@ -5,8 +5,9 @@ lost. It also settles whether a submission is in doubt: an attempt that the list
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from controller.api.bacalhau import Job, JobSighting
 from controller.bacalhau.client import BacalhauClient
@@ -19,7 +20,7 @@ MAX_LOOKUPS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What was found: the newest attempt of each node, as it is now."""
+    """What was found: the attempts of each node that the status does not tell of yet, oldest first."""
 
     sightings: list[JobSeen]
 
@@ -38,8 +39,10 @@ async def recover(run: Run, client: BacalhauClient) -> Recovered:
     jobs = await client.list_all(run.context.bacalhau_namespace)
     found = [
         (node, attempt, job)
-        for node, (attempt, job) in _newest_attempts(jobs, run.context.uid).items()
-        if node in run.graph.index and not run.node(node).phase.is_terminal
+        for node, attempt, job in sorted(_attempts(jobs, run.context.uid), key=itemgetter(0, 1))
+        if node in run.graph.index
+        and not run.node(node).phase.is_terminal
+        and attempt >= run.node(node).attempt
     ]
     found += [
         (node, run.node(node).attempt, job)
@@ -50,16 +53,12 @@ async def recover(run: Run, client: BacalhauClient) -> Recovered:
     return Recovered(sightings=await _look_up(found, client))
 
 
-def _newest_attempts(jobs: Iterable[Job], uid: str) -> dict[str, tuple[int, Job]]:
-    """Pick each node's newest attempt. Labels that are not ours, or are garbage, are somebody else's jobs."""
-    newest: dict[str, tuple[int, Job]] = {}
+def _attempts(jobs: Iterable[Job], uid: str) -> Iterator[tuple[str, int, Job]]:
+    """Give each job's node and attempt. Labels that are not ours, or are garbage, are somebody else's jobs."""
     for job in jobs:
         node, attempt = job.meta.get(NODE_LABEL), job.meta.get(ATTEMPT_LABEL, "")
-        if job.meta.get(UID_LABEL) != uid or node is None or not attempt.isdecimal():
-            continue
-        if node not in newest or newest[node][0] < int(attempt):
-            newest[node] = (int(attempt), job)
-    return newest
+        if job.meta.get(UID_LABEL) == uid and node is not None and attempt.isdecimal():
+            yield node, int(attempt), job
 
 
 async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient) -> list[JobSeen]:
