@@ -47,13 +47,18 @@ check: venv ## Run the linters and the type checker
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m controller.api --check
+	$(BIN)/python -m controller.api --check $(CHART_CRDS)
 
 format: venv ## Format the code, and repair what the linter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-crds: venv ## Generate crds/ from the models in controller/api
+# Helm reads no files outside of a chart, so the chart has a copy.
+CHART_CRDS := charts/bacalhau-dag-operator/files/crds
+
+crds: venv ## Generate crds/, and the chart's copy, from the models in controller/api
 	$(BIN)/python -m controller.api
+	$(BIN)/python -m controller.api $(CHART_CRDS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
 

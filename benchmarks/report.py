@@ -60,6 +60,7 @@ _COSTS: tuple[tuple[str, Measure, float], ...] = (
     ("Kubernetes API kB per node", lambda sample: sample.kubernetes_bytes, 1e-3),
     ("CPU of script or operator, ms per node", lambda sample: sample.client_cpu, 1e3),
     ("CPU of Bacalhau, ms per node", lambda sample: sample.bacalhau_cpu, 1e3),
+    ("CPU of Kubo, ms per node", lambda sample: sample.ipfs_cpu, 1e3),
     ("CPU of the API server, ms per node", lambda sample: sample.api_server_cpu, 1e3),
     ("CPU of etcd, ms per node", lambda sample: sample.etcd_cpu, 1e3),
 )

@@ -32,6 +32,7 @@ class Sample:
     client_cpu: float
     """Of the script, or of the operator."""
     bacalhau_cpu: float
+    ipfs_cpu: float
     api_server_cpu: float
     etcd_cpu: float
 
@@ -68,7 +69,7 @@ class Sides:
 
     def __init__(self, plane: ControlPlane, controller: Controller) -> None:
         self._controller = controller
-        self._servers = [controller, plane.bacalhau, plane.kubernetes, plane.etcd]
+        self._servers = [controller, plane.bacalhau, plane.ipfs, plane.kubernetes, plane.etcd]
         self._floor = Floor(plane.bacalhau.url)
         self._dags = DAGs(plane.kubernetes)
         self._controller_http = loopback_client(controller.url)
@@ -122,10 +123,11 @@ class Sides:
         }
 
     def _cpu(self) -> meters.Counters:
-        controller, bacalhau, api_server, etcd = (meters.cpu_seconds(server) for server in self._servers)
+        controller, bacalhau, ipfs, api_server, etcd = map(meters.cpu_seconds, self._servers)
         return {
             "client_cpu": controller,
             "bacalhau_cpu": bacalhau,
+            "ipfs_cpu": ipfs,
             "api_server_cpu": api_server,
             "etcd_cpu": etcd,
         }

@@ -77,7 +77,7 @@ class Operator:
         health.watch("dags", self._dag_queue.stalled_for, limit=STALL_LIMIT)
         health.watch("connections", self._connection_queue.stalled_for, limit=STALL_LIMIT)
         ready = asyncio.Event()
-        async with self._working(_announce_ready(ready, health)):
+        async with self._working(_announce_ready(ready, health), stop):
             await kopf.operator(
                 registry=self._registry(stop),
                 settings=_kopf_settings(),
@@ -89,8 +89,10 @@ class Operator:
             )
 
     @contextlib.asynccontextmanager
-    async def _working(self, announcement: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-        """Process both queues and post Events for as long as the context lasts."""
+    async def _working(
+        self, announcement: Coroutine[Any, Any, None], stop: asyncio.Event
+    ) -> AsyncIterator[None]:
+        """Process both queues and post Events for as long as the context lasts. If one of these breaks, the operator ends."""
         tasks = [
             asyncio.create_task(announcement, name="ready"),
             asyncio.create_task(self._events.run(), name="events"),
@@ -102,6 +104,8 @@ class Operator:
                 name="connections",
             ),
         ]
+        for task in tasks:
+            task.add_done_callback(partial(_end_if_broken, stop))
         try:
             yield
         finally:
@@ -125,6 +129,12 @@ class Operator:
         await self._dags.aclose()
         await self._connections.aclose()
         await self._pool.aclose()
+
+
+def _end_if_broken(stop: asyncio.Event, task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("The part %s of the operator broke; it ends.", task.get_name(), exc_info=error)
+        stop.set()
 
 
 async def _announce_ready(ready: asyncio.Event, health: Health) -> None:
@@ -151,7 +161,7 @@ async def run(settings: Settings) -> int:
     stop, health = asyncio.Event(), Health()
     try:
         async with serving(health, address=settings.http_address, port=settings.http_port):
-            health.not_ready_because = "waiting for the Lease"
+            health.not_ready_because = None  # a process that waits for its turn must not hold up a rollout
             async with _leading(cluster, objects, settings, stop) as lost:
                 health.not_ready_because = "starting to watch"
                 await Operator(cluster, objects, settings).run(health=health, stop=stop)

@@ -5,8 +5,8 @@
         engine.docker("run", "--rm", image, "split")
 
 The daemon runs as process 1 of a process namespace, in a mount namespace of its own. When that process ends, however it ends, the
-kernel ends every container, shim and mount with it: nothing is left over, not even after a crash. The machine's own Docker, if
-it has one, shares nothing with it. Containers have no network of their own, only `none` or the machine's (`host`).
+kernel ends every container, shim and mount with it, even after a crash; no more than empty folders stay. The machine's own Docker,
+if it has one, shares nothing with it. Containers have no network of their own, only `none` or the machine's (`host`).
 
 Images are pushed to the registry on loopback, since Bacalhau asks the registry in an image's name before it runs the image.
 """
@@ -247,9 +247,11 @@ class ContainerEngine:
             raise
 
     def close(self) -> None:
-        """Ends the containers, the daemon and the registry."""
+        """Ends the containers, the daemon and the registry; their images go, their logs stay."""
         self.daemon.kill()
         self.registry.kill()
+        for images in (self.daemon.directory / "data", self.registry.directory / "images"):
+            shutil.rmtree(images, ignore_errors=True)
 
     def __enter__(self) -> Self:
         self.start()

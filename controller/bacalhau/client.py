@@ -12,6 +12,7 @@ Calls that change nothing are repeated a few times when the failure is transient
 """
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -24,6 +25,7 @@ from typing_extensions import override
 
 from controller.api.bacalhau import ComputeNode, Execution, Job
 from controller.bacalhau.errors import (
+    AnswerTooLarge,
     BacalhauError,
     Conflict,
     Forbidden,
@@ -45,7 +47,8 @@ AGENT = "api/v1/agent"
 
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.1
-RESYNC_PAGE = 500
+PAGE_SIZES = (500, 50, 5)
+"""Large pages are cheaper, but of large jobs only few fit into an answer."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -123,9 +126,13 @@ class BacalhauClient:
 
     async def list_all(self, namespace: str) -> tuple[Job, ...]:
         """All jobs of the namespace, oldest first, none of them missed or met twice."""
-        pages = self._pages(namespace, order_by="created_at", reverse=False, limit=RESYNC_PAGE)
-        jobs = {job.id: job async for page in pages for job in page}
-        return tuple(jobs.values())
+        for size in PAGE_SIZES:
+            with contextlib.suppress(AnswerTooLarge):
+                pages = self._pages(namespace, order_by="created_at", reverse=False, limit=size)
+                return tuple([job async for page in pages for job in page])
+        raise AnswerTooLarge(
+            f"{self} lists jobs that are too large to be read in the namespace: {namespace}."
+        )
 
     async def stop(self, job_id: str, *, namespace: str, reason: str) -> None:
         """Ask that a job be stopped. Its state message becomes ``reason``. A job that ended, or is gone, is left alone."""
@@ -161,7 +168,7 @@ class BacalhauClient:
     ) -> AsyncIterator[tuple[Job, ...]]:
         token = ""
         while True:
-            params: dict[str, str | int | bool] = {
+            params: dict[str, str | int] = {
                 "namespace": namespace,
                 "limit": limit,
                 "order_by": order_by,

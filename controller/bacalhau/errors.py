@@ -11,7 +11,8 @@
     │   └── Forbidden              403
     ├── Conflict               the name is in use, or the same job is there already: look before deciding
     └── Refused                saying it again will not help
-        ├── UnexpectedAnswer       not an answer of the API that was asked: wrong address, proxy, too large
+        ├── UnexpectedAnswer       not an answer of the API that was asked: wrong address, a proxy
+        ├── AnswerTooLarge         more than the operator is willing to read
         ├── JobTooLarge            would wedge a compute node, so it was not sent
         ├── NameTaken              another job has the name; it is left alone
         └── InputUnresolved        a path inside an IPFS input leads nowhere, or nobody can follow it
@@ -20,6 +21,7 @@ Messages are whole sentences for the status of a resource: they name the endpoin
 """
 
 __all__ = [
+    "AnswerTooLarge",
     "BacalhauError",
     "Conflict",
     "CredentialsRejected",
@@ -83,7 +85,11 @@ class Refused(BacalhauError):
 
 
 class UnexpectedAnswer(Refused):
-    """What answered does not speak this API, or said more than the operator is willing to read."""
+    """What answered does not speak this API."""
+
+
+class AnswerTooLarge(Refused):
+    """The answer did not end before the limit on its size."""
 
 
 class JobTooLarge(Refused):

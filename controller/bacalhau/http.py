@@ -1,8 +1,9 @@
 """A bounded, counted HTTP channel to one server: the only module that touches httpx.
 
 Everything a hostile or broken server could do to the operator is limited here: redirects are not followed (they
-would carry credentials elsewhere), answers are read in pieces up to a cap, and a request has a deadline from its
-first to its last byte. The engine is aiohttp behind httpx's API, for a fifth of the CPU time under concurrency.
+would carry credentials elsewhere), cookies are not kept, answers are read in pieces up to a cap, and a request has a
+deadline from its first to its last byte. The engine is aiohttp behind httpx's transport API, without httpx's client
+in between: what the client adds is what is not wanted here, and it costs as much CPU time as all the rest.
 
 A failed connection says nothing about whether a request was carried out: aiohttp itself repeats an idempotent
 request (PUT and DELETE among them) when a kept-alive connection turns out to be closed. So every failure is
@@ -17,24 +18,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from typing_extensions import override
 
-from controller.bacalhau.errors import UnexpectedAnswer, Unreachable
+from controller.bacalhau.errors import AnswerTooLarge, Refused, UnexpectedAnswer, Unreachable
 
 __all__ = ["Answer", "Basic", "Bearer", "Channel", "Endpoint", "Exchange", "Traffic"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_CONNECTIONS = 64
+KEEP_ALIVE_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 TIMEOUT_SECONDS = 40.0
 """Longer than the 30 s after which Bacalhau itself gives a request up, so that its answer is heard."""
 
-Params = Mapping[str, str | int | bool]
+QUESTION_SECONDS = 15.0
+"""A GET takes milliseconds; one that does not is better asked again."""
+
+JSON = {"Content-Type": "application/json"}
+
+Params = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +90,17 @@ class Endpoint:
         """How certificates are checked, for the HTTP library.
 
         Raises:
-            ssl.SSLError: ``ca`` holds no certificate.
+            Refused: ``ca`` holds no certificate.
         """
         if not self.url.startswith("https:"):
-            return False  # loading the system's authorities takes 10 ms or more
-        context = ssl.create_default_context(cadata=self.ca)
+            return True  # nothing to check; loading the system's authorities takes 10 ms or more
+        try:
+            context = ssl.create_default_context(cadata=self.ca)
+        except (ssl.SSLError, ValueError) as error:
+            raise Refused(
+                f"The certificate authority for {self} cannot be read: {_reason(error)}. "
+                "Put a certificate in PEM format under the key that spec.tls.caSecretRef names."
+            ) from error
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -133,7 +146,8 @@ class Answer:
 class Channel:
     """Requests to one endpoint, each within a deadline and a size.
 
-    ``observe`` is told of every exchange (for metrics). ``transport`` replaces the network in tests.
+    ``observe`` is told of every exchange (for metrics). ``timeout`` (seconds) replaces what suits the method, and
+    ``transport`` the network, in tests.
     """
 
     def __init__(
@@ -141,7 +155,7 @@ class Channel:
         endpoint: Endpoint,
         *,
         name: str = "Bacalhau",
-        timeout: float = TIMEOUT_SECONDS,
+        timeout: float | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         observe: Callable[[Exchange], None] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -152,14 +166,11 @@ class Channel:
         self._timeout = timeout
         self._max_answer_bytes = max_answer_bytes
         self._observe = observe
-        self._http = httpx.AsyncClient(
-            base_url=str(endpoint) + "/",
-            headers=_headers(endpoint),
-            timeout=httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
-            follow_redirects=False,
-            trust_env=False,
-            transport=transport or _transport(endpoint),
-        )
+        self._base = str(endpoint)
+        self._headers = _headers(endpoint)
+        self._extensions = {"timeout": httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS).as_dict()}
+        self._transport = transport or _transport(endpoint)
+        self._closed = False
 
     @override
     def __str__(self) -> str:
@@ -174,8 +185,9 @@ class Channel:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
+        """Close all connections. Requests under way, and later ones, fail as if the network had."""
+        self._closed = True
+        await self._transport.aclose()
 
     async def request(
         self,
@@ -190,14 +202,16 @@ class Channel:
 
         Raises:
             Unreachable: no complete answer within the time limit.
-            UnexpectedAnswer: a redirect, or an answer above the size limit.
+            UnexpectedAnswer: a redirect.
+            AnswerTooLarge: an answer above the size limit.
         """
-        request = self._http.build_request(
+        query = f"?{urlencode(params)}" if params else ""
+        request = httpx.Request(
             method,
-            path.lstrip("/"),
-            params=params,
+            f"{self._base}/{path.lstrip('/')}{query}",
+            headers=self._headers if body is None else self._headers | JSON,
             content=body,
-            headers={"Content-Type": "application/json"} if body is not None else None,
+            extensions=self._extensions,
         )
         return await self._counted(request, operation=operation, sent=len(body or b""))
 
@@ -212,12 +226,13 @@ class Channel:
         return self._answer(status, bytes(body))
 
     async def _exchange(self, request: httpx.Request, body: bytearray) -> int:
+        seconds = self._timeout or (QUESTION_SECONDS if request.method == "GET" else TIMEOUT_SECONDS)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 return await self._read(request, body)
         except TimeoutError as error:
             raise Unreachable(
-                f"{self} did not answer within {self._timeout:g} seconds. "
+                f"{self} did not answer within {seconds:g} seconds. "
                 "Check that the server is healthy and not overloaded."
             ) from error
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
@@ -227,12 +242,14 @@ class Channel:
 
     async def _read(self, request: httpx.Request, body: bytearray) -> int:
         """Read the answer into ``body`` and return its status."""
-        response = await self._http.send(request, stream=True)
+        if self._closed:
+            raise Unreachable(f"{self} is not connected any more: the credentials or the address changed.")
+        response = await self._transport.handle_async_request(request)
         try:
             async for piece in response.aiter_bytes():
                 body += piece
                 if len(body) > self._max_answer_bytes:
-                    raise UnexpectedAnswer(
+                    raise AnswerTooLarge(
                         f"{self} answered with more than {self._max_answer_bytes} bytes, more than the operator reads."
                     )
             return response.status_code
@@ -266,8 +283,15 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
 
 
 def _transport(endpoint: Endpoint) -> httpx.AsyncBaseTransport:
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=30.0)
-    return AiohttpTransport(verify=endpoint.ssl_context(), limits=limits, trust_env=False)
+    """A transport over a session of our own; what it would need to make one itself (``verify``) is not used."""
+    return AiohttpTransport(client=lambda: _session(endpoint), verify=False, trust_env=False)
+
+
+def _session(endpoint: Endpoint) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=endpoint.ssl_context()
+    )
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _reason(error: BaseException) -> str:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from controller.api.bacalhau import Job, JobSighting, JobState
 from controller.bacalhau import pace
 from controller.bacalhau.client import BacalhauClient
+from controller.bacalhau.epoch import OrchestratorEpoch
 from controller.bacalhau.errors import BacalhauError, Refused, ServerError, Unavailable
 from controller.bacalhau.schedule import Schedule
 
@@ -53,7 +54,6 @@ COMPANY = 0.5
 RESYNC_SECONDS = 60.0
 RESYNC_WAITING_SECONDS = 15.0
 LONG_WAIT_SECONDS = 5.0
-EPOCH_SECONDS = 10.0
 
 MISSING_SECONDS = 10.0
 MISSING_LOOKS = 3
@@ -131,7 +131,7 @@ class Tracker:
         self._jobs: dict[str, _Watched] = {}
         self._namespaces: dict[str, _Namespace] = {}
         self._woken = asyncio.Event()
-        self._epoch = _Epoch(client)
+        self._epoch = OrchestratorEpoch(client)
         self._failures = 0
         self._stretch = 1.0
         self._measured = float("-inf")
@@ -394,34 +394,8 @@ class Tracker:
         look = self._next_look()
         if look is not None:
             await look()
-        self._failures += self._failures > 0
-
-
-class _Epoch:
-    """Since when compute nodes are connected, asked rarely. See ``JobSighting.orchestrator_epoch``."""
-
-    def __init__(self, client: BacalhauClient) -> None:
-        self._client = client
-        self._asked = float("-inf")
-        self._epoch: float | None = None
-        self._one_at_a_time = asyncio.Lock()
-
-    async def get(self) -> float | None:
-        async with self._one_at_a_time:
-            if _now() - self._asked >= EPOCH_SECONDS:
-                await self._ask()
-            return self._epoch
-
-    async def _ask(self) -> None:
-        """Ask, and keep what was known if there is no answer: the epoch is a hint that can wait."""
-        try:
-            nodes = await self._client.nodes()
-        except BacalhauError as error:
-            logger.info("The nodes of %s are not known: %s", self._client, error)
-        else:
-            since = [node.connected_since for node in nodes if node.is_connected_compute]
-            self._epoch = min((time for time in since if time is not None), default=None)
-        self._asked = _now()
+        if self._failures:
+            self._failures += 1
 
 
 def _now() -> float:

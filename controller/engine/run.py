@@ -103,7 +103,7 @@ class Run:
             return
         match observation:
             case JobSubmitted():
-                self._submitted(index, observation.job_id)
+                self.state.accept(index, observation.job_id)
             case SubmissionRefused():
                 message = one_line(observation.message)
                 self._end(
@@ -129,22 +129,14 @@ class Run:
             return is_newer or (observation.attempt == node.attempt and node.phase is not NodePhase.PENDING)
         return observation.attempt == node.attempt and node.phase.is_live
 
-    def _submitted(self, index: int, job_id: str) -> None:
-        node = self.state.nodes[index]
-        if node.job_id != job_id:
-            node.job_id = job_id
-            self.state.changed.add(index)
-
     def _seen(self, index: int, observation: JobSeen, now: float) -> None:
         node, job = self.state.nodes[index], observation.sighting.job
         self._alarms.drop(index)
         if node.phase.is_terminal:
             self._recall_stdout(node, observation, now)
             return
-        if (node.attempt, node.job_id) != (observation.attempt, job.id):
-            self.state.changed.add(index)
-            node.retry_at = None
-        node.attempt, node.job_id, node.started_at = observation.attempt, job.id, job.created_at
+        node.attempt, node.started_at, node.retry_at = observation.attempt, job.created_at, None
+        self.state.accept(index, job.id)
         node.first_started_at = job.created_at if node.first_started_at is None else node.first_started_at
         match judge(observation.sighting, now):
             case Unfinished() as verdict:
@@ -353,7 +345,7 @@ class Run:
 
     def _apply_failure_policy(self, now: float) -> None:
         policy = self.graph.spec.failure_policy
-        may_stop = policy is FailurePolicy.FAIL_FAST_CANCEL and self.state.unstopped
+        may_stop = policy is FailurePolicy.FAIL_FAST_CANCEL and self.state.stoppable
         if policy is FailurePolicy.RUN_ALL or not (self.state.pending or may_stop):
             return
         failed = first_failure(self.graph, self.state)
@@ -405,7 +397,7 @@ class Run:
     def _cancel(self, nodes: range, reason: str, why: str, cause: StopCause = StopCause.CANCELLED) -> None:
         """Start none of these nodes, and stop those that run."""
         self._omit_pending(nodes, reason, why, attempted=True)
-        for index in sorted(self.state.unstopped):
+        for index in sorted(self.state.stoppable):
             if index in nodes:
                 self._stop(index, cause, why)
 

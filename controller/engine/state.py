@@ -40,6 +40,11 @@ class NodeState:
     waiting_for: int = 0
     """Dependencies that have not ended yet."""
 
+    @property
+    def is_stoppable(self) -> bool:
+        """Tell whether the node has an unfinished job that has not been asked to stop."""
+        return self.phase.is_live and self.job_id is not None and not self.stopping
+
     def to_status(self) -> NodeStatus:
         """Give the node's part of the resource's status."""
         return NodeStatus(
@@ -115,11 +120,11 @@ class RunState:
     finally_counts: Counter[NodePhase] = field(default_factory=Counter)
     changed: set[int] = field(default_factory=set)
     """Nodes whose status has not been handed to the writer yet."""
-    unstopped: set[int] = field(default_factory=set)
-    """Nodes that have, or may have, an unfinished job, and have not been asked to stop."""
+    stoppable: set[int] = field(default_factory=set)
+    """Nodes with an unfinished job that has not been asked to stop."""
 
     def __post_init__(self) -> None:
-        self.unstopped.update(index for index, node in enumerate(self.nodes) if node.phase.is_live)
+        self.stoppable.update(index for index, node in enumerate(self.nodes) if node.is_stoppable)
         self.counts.update(node.phase for node in self.nodes[: self.main])
         self.finally_counts.update(node.phase for node in self.nodes[self.main :])
 
@@ -131,15 +136,22 @@ class RunState:
         counts[phase] += 1
         node.phase = phase
         self.changed.add(index)
-        if phase.is_live and not node.stopping:
-            self.unstopped.add(index)
+        if node.is_stoppable:
+            self.stoppable.add(index)
         else:
-            self.unstopped.discard(index)
+            self.stoppable.discard(index)
+
+    def accept(self, index: int, job_id: str) -> None:
+        """Note that Bacalhau accepted the job of a node."""
+        node = self.nodes[index]
+        if node.job_id != job_id:
+            node.job_id = job_id
+            self.move(index, node.phase)
 
     def ask_to_stop(self, index: int) -> None:
         """Note that a node's job has been asked to stop."""
         self.nodes[index].stopping = True
-        self.unstopped.discard(index)
+        self.stoppable.discard(index)
 
     @property
     def live(self) -> int:

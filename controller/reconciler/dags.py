@@ -5,6 +5,7 @@ number of times. A process that starts anew finds its runs again through the obj
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from controller.engine.problems import shown
 from controller.engine.state import unix_time
 from controller.kube import finalizer
 from controller.kube.budget import WriteBudget
+from controller.kube.errors import Refused
 from controller.kube.events import EventRecorder
 from controller.kube.objects import Body, ObjectRef, Objects
 from controller.kube.queue import WorkQueue
@@ -44,7 +46,9 @@ from controller.reconciler.resources import DAGS
 _log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 30.0
+LAST_WRITES_SECONDS = 3.0
 MAX_PROBLEMS_SHOWN = 5
+MAX_MESSAGE = 1024
 
 
 class DAGReconciler:
@@ -107,6 +111,9 @@ class DAGReconciler:
 
     async def aclose(self) -> None:
         """Leave all runs where they are. Another process, or this one later, takes them up again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WRITES_SECONDS):
+                await asyncio.gather(*(writer.flush() for writer in self._writers.values()))
         for key, body in list(self._bodies.items()):
             await self._forget(key, body)
 
@@ -155,7 +162,8 @@ class DAGReconciler:
         connection = await self._pool.require(_connection_key(body), user=key)
         writer = self._writer(key, body)
         await finalizer.hold(writer.stored)
-        run = Run(graph, _context(dag, connection), dag.status)
+        has_started = dag.status is not None and dag.status.start_time is not None
+        run = Run(graph, _context(dag, connection), dag.status if has_started else None)
         recovered = await recover(run, connection.client)
         active = ActiveRun(
             run=run,
@@ -285,8 +293,19 @@ class DAGReconciler:
     def _writer(self, key: Key, body: Body) -> StatusWriter:
         if key not in self._writers:
             stored = StoredObject(self._objects, ObjectRef.of(DAGS, body), body)
-            self._writers[key] = StatusWriter(stored, budget=self._budget)
+            self._writers[key] = StatusWriter(
+                stored, budget=self._budget, on_refused=partial(self._curtail, stored)
+            )
         return self._writers[key]
+
+    def _curtail(self, stored: StoredObject, error: Refused) -> dict[str, Any]:
+        """Say that the details of a status cannot be stored any more. The run goes on, and its outcome is still written."""
+        reason = "StatusTooLarge" if error.too_large else "StatusRefused"
+        message = (
+            f"The API server does not store the nodes' details any more, and shows the last ones: {error}"
+        )
+        self._events.emit(stored.ref, type="Warning", reason=reason, message=message)
+        return {"message": message[:MAX_MESSAGE]}
 
 
 def _controls(spec: Mapping[str, Any]) -> Controls:

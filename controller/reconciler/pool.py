@@ -14,7 +14,7 @@ from controller.api.connection import BacalhauConnection
 from controller.kube.errors import Gone
 from controller.kube.objects import ObjectRef, Objects
 from controller.reconciler.access import ReadSecret, Unresolved, resolve
-from controller.reconciler.connection import Connection, Key, Problem
+from controller.reconciler.connection import Access, Connection, Key, Problem
 from controller.reconciler.resources import CONNECTIONS
 
 
@@ -41,6 +41,7 @@ class ConnectionPool:
         self._wake = wake
         self._recheck = recheck
         self._connections: dict[Key, Connection] = {}
+        self._unresolved: set[Key] = set()
         self._users: defaultdict[Key, set[Key]] = defaultdict(set)
         self._locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -52,23 +53,28 @@ class ConnectionPool:
             KubeError: the API server could not be asked.
         """
         self._users[key].add(user)
-        if key in self._connections:
+        if key in self._connections and key not in self._unresolved:
             return self._connections[key]
         return await self.refresh(key)
 
     def forget_user(self, key: Key, *, user: Key) -> None:
-        """Stop waking a DAG that has ended."""
+        """Stop waking a DAG that has ended. The last one of a connection that is gone has it closed."""
         self._users[key].discard(user)
+        if not self._users[key] and key in self._unresolved:
+            self._recheck(key)
 
     async def refresh(self, key: Key) -> Connection:
         """Read the resource and its Secrets again, and go on with what they say now.
+
+        While they cannot be read, runs in progress go on with what they have: a namespace that is being deleted loses its Secrets
+        before its jobs are stopped. No new run starts with it, since it may be what the connection was meant to turn away from.
 
         Raises:
             Unresolved: the connection does not exist any more, or refers to something that does not.
             KubeError: the API server could not be asked.
         """
         async with self._locks[key]:
-            access = await resolve(await self._read(key), self._read_secret)
+            access = await self._resolved(key)
             if key in self._connections:
                 await self._connections[key].renew(access)
             else:
@@ -76,11 +82,25 @@ class ConnectionPool:
                 self.wake_users(key)
             return self._connections[key]
 
+    async def _resolved(self, key: Key) -> Access:
+        try:
+            access = await resolve(await self._read(key), self._read_secret)
+        except Unresolved as error:
+            self._unresolved.add(key)
+            if connection := self._connections.get(key):
+                connection.report(error.problem)
+            raise
+        self._unresolved.discard(key)
+        return access
+
     async def drop(self, key: Key) -> None:
-        """Close a connection whose resource is gone, once no DAG uses it."""
+        """Give up a connection whose resource is gone: at once for new runs, and for good once no DAG uses it."""
+        self._unresolved.add(key)
         self.wake_users(key)
-        if not self._users[key] and (connection := self._connections.pop(key, None)):
-            await connection.aclose()
+        if not self._users[key]:
+            self._unresolved.discard(key)
+            if connection := self._connections.pop(key, None):
+                await connection.aclose()
 
     def wake_users(self, key: Key) -> None:
         """Have every DAG of a connection look again."""

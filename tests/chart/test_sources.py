@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from controller import __version__
 from controller.settings import Settings
 from tests.support.chart import CHART
 
@@ -39,8 +39,7 @@ def test_the_resource_definitions_are_those_of_the_project() -> None:
 
 def test_the_version_is_that_of_the_project() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert chart["appVersion"] == chart["version"] == project["version"]
+    assert chart["appVersion"] == chart["version"] == __version__
 
 
 def test_every_setting_of_the_operator_is_decided_upon() -> None:

@@ -12,7 +12,7 @@ from controller.api.bacalhau import META_SPEC_HASH, ComputeState, Job, JobState
 from controller.bacalhau.client import canonical_json
 from controller.bacalhau.errors import Conflict, NameTaken, Refused
 from controller.bacalhau.submission import ensure_job
-from tests.contract.conftest import Server
+from tests.contract.servers import Server
 
 IMPOSSIBLE = {"CPU": "100000", "Memory": "64Mb"}
 

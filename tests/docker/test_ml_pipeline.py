@@ -3,79 +3,66 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import yaml
 
+from controller.api.dag import NodePhase, RunPhase
 from dev.containers import DockerBacalhau
-from dev.plane import ControlPlane
-from dev.servers.process import loopback_client, wait_until
+from tests.support.workspace import Workspace, attempts, cid, in_phase, status
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
-JOB_TIMEOUT = 240.0
-"""Seconds that one job may take; most of them it waits for a processor."""
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "ml-pipeline"
+
+MODELS = {"forest", "linear", "neighbours", "vectors"}
+
+RUN_TIMEOUT = 600.0
+"""Seconds that the whole graph may take: eleven containers, two or three at a time."""
 
 
-def a_step(name: str, image: str, *command: str, inputs: dict[str, str] | None = None) -> dict[str, Any]:
-    """One step of the pipeline as a Bacalhau job; `inputs` are CIDs by the step they come from."""
-    sources = [
-        {"Source": {"Type": "ipfs", "Params": {"CID": cid}}, "Target": f"/inputs/{step}"}
-        for step, cid in (inputs or {}).items()
-    ]
-    task = {
-        "Name": "main",
-        "Engine": {"Type": "docker", "Params": {"Image": image, "Parameters": list(command)}},
-        "InputSources": sources,
-        "ResultPaths": [{"Name": "outputs", "Path": "/outputs"}],
-        "Publisher": {"Type": "ipfs"},
-        "Resources": {"CPU": "500m", "Memory": "1Gb"},
-        "Network": {"Type": "None"},
-        "Timeouts": {"ExecutionTimeout": 200, "QueueTimeout": 200, "TotalTimeout": 400},
-    }
-    return {"Name": name, "Namespace": "by-hand", "Type": "batch", "Count": 1, "Tasks": [task]}
+@pytest.fixture
+def manifest(ml_image: str) -> dict[str, Any]:
+    """The example's DAG as a user applies it, with an image of their own."""
+    example: dict[str, Any] = yaml.safe_load((EXAMPLE / "dag.yaml").read_text())
+    example["spec"]["arguments"]["image"] = ml_image
+    return example
 
 
-def run_job(bacalhau: DockerBacalhau, job: dict[str, Any]) -> dict[str, Any]:
-    """Submits a job and waits for it; returns the execution that completed."""
-    with loopback_client(bacalhau.url) as http:
-        submitted = http.put("/api/v1/orchestrator/jobs", json={"Job": job})
-        assert submitted.status_code == 200, submitted.text
-        path = f"/api/v1/orchestrator/jobs/{submitted.json()['JobID']}"
-        wait_until(
-            lambda: job_state(http, path) == "Completed", what=f"job {job['Name']}", timeout=JOB_TIMEOUT
-        )
-        executions = http.get(path, params={"include": "executions"}).json()["Executions"]["Items"]
-    (completed,) = (found for found in executions if found["ComputeState"]["StateType"] == 9)
-    return dict(completed)
-
-
-def job_state(http: httpx.Client, path: str) -> str:
-    """Where a job stands; one that failed ends the test with its executions."""
-    shown = http.get(path, params={"include": "executions"}).json()
-    state: str = shown["Job"]["State"]["StateType"]
-    messages = [execution["ComputeState"].get("Message") for execution in shown["Executions"]["Items"] or []]
-    assert state not in ("Failed", "Stopped"), f"{shown['Job']['State']}: {messages}"
-    return state
-
-
-def test_a_docker_job_reads_the_result_of_another(
-    plane: ControlPlane, docker_bacalhau: DockerBacalhau, ml_image: str
+async def test_the_best_model_is_picked_and_reported(
+    workspace: Workspace, docker_bacalhau: DockerBacalhau, manifest: dict[str, Any]
 ) -> None:
-    split = run_job(docker_bacalhau, a_step("split", ml_image, "split"))
-    assert split["RunOutput"]["ExitCode"] == 0
-    data = split["PublishedResult"]["Params"]["CID"]
-    assert sum(json.loads(plane.ipfs.cat(f"{data}/outputs/shards.json")).values()) == 1797
+    workspace.connect(endpoint=docker_bacalhau.url)
+    workspace.apply(manifest)
 
-    command = ("train", "vectors", "C=4", "gamma=0.001")
-    train = run_job(docker_bacalhau, a_step("train", ml_image, *command, inputs={"split": data}))
-    assert train["RunOutput"]["ExitCode"] == 0
-    model = train["PublishedResult"]["Params"]["CID"]
-    assert "model.joblib" in {link.name for link in plane.ipfs.ls(f"{model}/outputs")}
+    dag = await workspace.succeeded("ml-pipeline", within=RUN_TIMEOUT)
+
+    ipfs = workspace.plane.ipfs
+    ranking = json.loads(ipfs.cat(f"{cid(dag, 'model')}/outputs/ranking.json"))
+    assert {score["model"] for score in ranking} == MODELS
+    assert ranking == sorted(ranking, key=lambda score: -score["accuracy"])
+    report = json.loads(ipfs.cat(f"{cid(dag, 'report')}/outputs/report.json"))
+    assert (report["model"], report["validationAccuracy"]) == (ranking[0]["model"], ranking[0]["accuracy"])
+    assert report["testImages"] == 360
+    assert report["testAccuracy"] > 0.97
+    nodes = sorted(node["name"] for node in manifest["spec"]["nodes"])
+    assert sorted(in_phase(dag, NodePhase.SUCCEEDED)) == nodes
+    assert attempts(workspace.jobs(dag, server=docker_bacalhau)) == [(name, 1) for name in nodes]
 
 
-def test_the_exit_code_of_a_step_arrives(docker_bacalhau: DockerBacalhau, ml_image: str) -> None:
-    refused = run_job(docker_bacalhau, a_step("refused", ml_image, "train", "astrology"))
-    assert refused["RunOutput"]["ExitCode"] == 2
-    assert "invalid choice: 'astrology'" in refused["RunOutput"]["stderr"]
+async def test_a_step_that_fails_says_why(
+    workspace: Workspace, docker_bacalhau: DockerBacalhau, manifest: dict[str, Any]
+) -> None:
+    split, forest, *_ = manifest["spec"]["nodes"]
+    forest["arguments"]["command"] = ["train", "forest", "n_estimators=-1"]
+    manifest["spec"] |= {"nodes": [split, forest], "outputs": []}
+    workspace.connect(endpoint=docker_bacalhau.url)
+    workspace.apply(manifest)
+
+    dag = await workspace.ended("ml-pipeline", within=RUN_TIMEOUT)
+
+    assert status(dag).phase is RunPhase.FAILED
+    assert status(dag).nodes["train-forest"].exit_code == 1
+    assert "The 'n_estimators' parameter of RandomForestClassifier must be" in str(status(dag).message)

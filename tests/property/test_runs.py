@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from typing_extensions import override
 
 from controller.api.dag import DAGSpec, FailurePolicy, NodePhase
 from controller.engine import Run
@@ -101,6 +102,7 @@ class Runs(RuleBasedStateMachine):
         history = self.world.history
         self.world.crash(history[max(0, len(history) - 1 - age)] if self.world.leaves_traces else history[-1])
 
+    @override
     def teardown(self) -> None:
         if hasattr(self, "world"):
             self.world.finish()
@@ -121,6 +123,7 @@ class TraceableRuns(Runs):
         for status in self.world.history:
             assert known(self.world.rebuilt(status)) == known(self.world.run)
 
+    @override
     def teardown(self) -> None:
         super().teardown()
         if hasattr(self, "world"):

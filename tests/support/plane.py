@@ -14,7 +14,7 @@ from contextlib import nullcontext
 import pytest
 
 from dev import toolchain
-from dev.plane import TOOLS, ControlPlane
+from dev.plane import ControlPlane
 from dev.servers.kubectl import Kubectl
 
 _numbers = itertools.count(1)
@@ -22,12 +22,12 @@ _numbers = itertools.count(1)
 
 def build_tools(items: list[pytest.Item], config: pytest.Config) -> None:
     """Builds the servers that the selected tests need, outside of their timeouts, where progress can be seen."""
-    if not any(item.get_closest_marker("e2e") for item in items):
+    if not any(item.get_closest_marker(tier) for item in items for tier in ("e2e", "docker")):
         return
     capture = config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled() if capture else nullcontext():
-            toolchain.find_all(TOOLS)
+            toolchain.find_all(toolchain.TOOLS)
     except toolchain.ToolchainError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 

@@ -5,6 +5,7 @@ import pytest
 from controller.api.bacalhau import ComputeState, JobState
 from controller.bacalhau.client import canonical_json
 from controller.bacalhau.errors import (
+    AnswerTooLarge,
     BacalhauError,
     Conflict,
     Forbidden,
@@ -78,7 +79,7 @@ async def test_an_empty_namespace_has_no_pages() -> None:
 
 
 async def test_list_all_is_not_upset_by_changes_between_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.bacalhau.client.RESYNC_PAGE", 2)
+    monkeypatch.setattr("controller.bacalhau.client.PAGE_SIZES", (2,))
     now = 1000.0
     fake = FakeBacalhau(clock=lambda: now)
     client = fake.client()
@@ -86,6 +87,23 @@ async def test_list_all_is_not_upset_by_changes_between_pages(monkeypatch: pytes
         now += 1
         await client.submit(a_job(f"job-{i}"))
     assert [job.name for job in await client.list_all("run-1")] == [f"job-{i}" for i in range(5)]
+
+
+async def test_list_all_takes_smaller_pages_when_jobs_are_large() -> None:
+    now = 1000.0
+    fake = FakeBacalhau(clock=lambda: now)
+    client = fake.client(max_answer_bytes=20_000)
+    for i in range(60):
+        now += 1
+        await client.submit(a_job(f"job-{i}", Labels={"large": "x" * 2_000}))
+    assert len(await client.list_all("run-1")) == 60
+
+
+async def test_jobs_that_are_too_large_to_be_listed_are_told() -> None:
+    client = FakeBacalhau().client(max_answer_bytes=1_000)
+    await client.submit(a_job(Labels={"large": "x" * 2_000}))
+    with pytest.raises(AnswerTooLarge, match="run-1"):
+        await client.list_all("run-1")
 
 
 @pytest.mark.parametrize("ending", ["complete", "fail", "lose", "stop"])

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from controller.bacalhau.errors import UnexpectedAnswer, Unreachable
+from controller.bacalhau.errors import AnswerTooLarge, Refused, UnexpectedAnswer, Unreachable
 from controller.bacalhau.http import Basic, Bearer, Channel, Endpoint, Exchange
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -55,7 +55,7 @@ async def test_basic_credentials() -> None:
 async def test_the_endpoints_path_is_kept_and_parameters_are_quoted() -> None:
     async with served(echo) as url, Channel(Endpoint(url=url + "/lab/")) as channel:
         answer = await channel.request("GET", "/a", operation="get", params={"arg": "x/y z"})
-    assert b'"path": "/lab/a?arg=x/y' in answer.body
+    assert b'"path": "/lab/a?arg=x/y+z"' in answer.body
 
 
 async def test_redirects_are_not_followed() -> None:
@@ -75,7 +75,7 @@ async def test_an_endless_answer_is_cut_off() -> None:
             await response.write(b"x" * 1000)
 
     async with served(endless) as url, Channel(Endpoint(url=url), max_answer_bytes=100_000) as channel:
-        with pytest.raises(UnexpectedAnswer, match="more than 100000 bytes"):
+        with pytest.raises(AnswerTooLarge, match="more than 100000 bytes"):
             await channel.request("GET", "a", operation="list")
 
 
@@ -130,6 +130,38 @@ async def test_something_that_is_not_http_is_unreachable() -> None:
             await channel.request("GET", "a", operation="get")
 
 
+async def test_closing_ends_requests_under_way_and_later_ones() -> None:
+    arrived, released = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: web.Request) -> web.Response:
+        arrived.set()
+        await released.wait()
+        return web.Response()
+
+    async with served(wait) as url:
+        channel = Channel(Endpoint(url=url))
+        under_way = asyncio.create_task(channel.request("GET", "a", operation="get"))
+        await arrived.wait()
+        await channel.aclose()
+        with pytest.raises(Unreachable):
+            await under_way
+        with pytest.raises(Unreachable, match="not connected any more"):
+            await channel.request("GET", "a", operation="get")
+        released.set()
+
+
+async def test_cookies_are_not_kept() -> None:
+    async def sticky(request: web.Request) -> web.Response:
+        response = await echo(request)
+        response.set_cookie("session", "abc")
+        return response
+
+    async with served(sticky) as url, Channel(Endpoint(url=url.replace("127.0.0.1", "localhost"))) as channel:
+        await channel.request("GET", "a", operation="get")
+        answer = await channel.request("GET", "a", operation="get")
+    assert b"cookie" not in answer.body
+
+
 async def test_traffic_is_counted_and_observed() -> None:
     seen: list[Exchange] = []
     async with served(echo) as url, Channel(Endpoint(url=url), observe=seen.append) as channel:
@@ -147,6 +179,12 @@ async def test_a_failure_is_counted_as_unanswered() -> None:
         with pytest.raises(Unreachable):
             await channel.request("GET", "a", operation="get")
         assert (channel.traffic.requests, channel.traffic.unanswered) == (1, 1)
+
+
+async def test_an_authority_that_cannot_be_read_comes_with_advice() -> None:
+    async with Channel(Endpoint(url="https://127.0.0.1:1", ca="not a certificate")) as channel:
+        with pytest.raises(Refused, match=r"spec\.tls\.caSecretRef"):
+            await channel.request("GET", "a", operation="get")
 
 
 def test_secrets_are_not_shown() -> None:

@@ -202,6 +202,18 @@ async def test_a_few_jobs_in_a_large_namespace_are_not_listed_again() -> None:
         assert it.lists <= 1
 
 
+async def test_namespaces_without_jobs_are_forgotten_when_there_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("controller.bacalhau.tracker.KEPT_NAMESPACES", 3)
+    async with lab(script=lambda job: Fate(ends_after=1.0 if job["Name"] != "long" else 50.0)) as it:
+        long = await it.submit("long", namespace="long")
+        for i in range(10):
+            await (await it.submit("short", namespace=f"run-{i}")).until_ended()
+        assert len(it.tracker._namespaces) <= 3
+        await long.until_ended()
+
+
 async def test_jobs_that_ended_long_ago_are_seen_at_once() -> None:
     async with lab(script=lambda job: Fate(ends_after=0.0)) as it:
         client = it.fake.client()

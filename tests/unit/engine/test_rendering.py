@@ -351,7 +351,7 @@ def test_a_value_is_never_evaluated(value: str) -> None:
 
 
 def test_a_default_of_a_template_is_a_value_and_not_an_expression() -> None:
-    template = {"name": "tool", "parameters": [{"name": "p", "default": "${{ dag.uid }}"}]}
+    template: Json = {"name": "tool", "parameters": [{"name": "p", "default": "${{ dag.uid }}"}]}
     template["job"] = job(Env={"P": "${{ inputs.p }}"})
     document = rendered(node("b", template="tool"), jobTemplates=[template])
     assert document["Tasks"][0]["Env"] == {"P": "${{ dag.uid }}"}
