@@ -213,6 +213,19 @@ class Shutdown(StrEnum):
     STOP_RUN_FINALLY = "StopRunFinally"
 
 
+class Rerun(Model):
+    """Asks that a run which has ended goes on with what did not go well."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="Any text. Each new one has the DAG run again once."
+    )
+    nodes: Annotated[list[Name], Field(max_length=MAX_NODES)] = Field(
+        [],
+        description="Nodes to run again, with all that depends on them. Default: those that did not succeed.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+
+
 class Output(Model):
     """A result of the whole DAG."""
 
@@ -289,6 +302,11 @@ class DAGSpec(Model):
     )
     suspend: bool = Field(
         False, description="While true nothing new starts; running jobs go on. May change at any time."
+    )
+    retry: Rerun | None = Field(
+        None,
+        description="Has a run that has ended go on with what did not succeed: set id to any new value. Nodes that "
+        "succeeded keep their results.",
     )
     shutdown: Shutdown | None = Field(
         None,
@@ -435,6 +453,9 @@ class DAGStatus(Model):
     )
     graph_hash: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         None, description="Fingerprint of the graph that the run started with."
+    )
+    retry_id: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, alias="retryID", description="The spec.retry.id that was acted on last."
     )
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         [], description="Facts about the run, for kubectl wait and GitOps tools.", json_schema_extra=BY_TYPE

@@ -20,7 +20,7 @@ __all__ = ["CONNECTION_RULES", "CONTROLS", "DAG_RULES", "Rule", "add_rules"]
 
 Rule = Mapping[str, str]
 
-CONTROLS: Final = ("description", "parallelism", "shutdown", "suspend")
+CONTROLS: Final = ("description", "parallelism", "retry", "shutdown", "suspend")
 """Fields of a DAG's spec that may change while it runs; a new field may not, unless it is added here."""
 
 

@@ -39,7 +39,7 @@ from controller.engine.problems import RenderError, one_line
 from controller.engine.readiness import omission, skip_message
 from controller.engine.rendering import RunContext, render_job, variables
 from controller.engine.retry import condition_holds, is_within_budget, next_start
-from controller.engine.state import NodeState, RunState, timestamp, unix_time
+from controller.engine.state import REPLACED, RETRYING, NodeState, RunState, timestamp, unix_time
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, judge
 
@@ -227,7 +227,7 @@ class Run:
         )
         node.remember_attempt()
         node.clear_attempt()
-        node.reason, node.message, node.retry_at = "Retrying", said, start
+        node.reason, node.message, node.retry_at = RETRYING, said, start
         self.state.move(index, NodePhase.PENDING)
         self._alarms.put(index, None, start)
         return True
@@ -274,6 +274,7 @@ class Run:
         message = f'Node "{self._name(index)}": attempt {node.attempt} is replaced: {verdict.message}.'
         self._warn("AttemptReplaced", message)
         node.clear_attempt()
+        node.reason, node.message = REPLACED, verdict.message
         self.state.move(index, NodePhase.PENDING)
         if self._settled and node.waiting_for == 0:
             heapq.heappush(self._ready, index)
@@ -323,7 +324,7 @@ class Run:
     def _skip(self, index: int, now: float) -> bool:
         """Evaluate a node's condition; tell whether the node has ended by it. An attempt that was made is not skipped."""
         compiled = self.graph.nodes[index]
-        if compiled.when is None or self.state.nodes[index].attempt:
+        if compiled.when is None or self.state.nodes[index].is_between_attempts:
             return False
         try:
             message = skip_message(compiled, compiled.when, self._variables(compiled))
@@ -402,11 +403,11 @@ class Run:
                 self._stop(index, cause, why)
 
     def _omit_pending(self, nodes: range, reason: str, why: str, *, attempted: bool) -> None:
-        """Leave out the nodes that wait; those that have been attempted before only if ``attempted``."""
+        """Leave out the nodes that wait; those between two attempts only if ``attempted``."""
         if self.state.pending or nodes.stop > self.graph.main:
             for index in nodes:
                 node = self.state.nodes[index]
-                if node.phase is NodePhase.PENDING and (attempted or node.attempt == 0):
+                if node.phase is NodePhase.PENDING and (attempted or not node.is_between_attempts):
                     self._leave_out(index, NodePhase.OMITTED, reason, why)
 
     def _stop(self, index: int, cause: StopCause, message: str) -> None:

@@ -8,6 +8,10 @@ from controller.api.dag import Artifact, AttemptStatus, NodePhase, NodeStatus
 
 MAX_ATTEMPTS_SHOWN = 10
 
+RETRYING = "Retrying"
+REPLACED = "Replaced"
+"""Reasons of a pending node whose last attempt is followed by another."""
+
 
 @dataclass(slots=True)
 class NodeState:
@@ -39,6 +43,11 @@ class NodeState:
     """Its job has been asked to stop."""
     waiting_for: int = 0
     """Dependencies that have not ended yet."""
+
+    @property
+    def is_between_attempts(self) -> bool:
+        """Tell whether an attempt was made and another one follows by itself, which is nothing new that starts."""
+        return self.phase is NodePhase.PENDING and self.reason in (RETRYING, REPLACED)
 
     @property
     def is_stoppable(self) -> bool:

@@ -14,20 +14,30 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controller.api.dag import DEFAULT_CONNECTION, BacalhauDAG, DAGStatus, RunPhase, Shutdown, parse_dag
+from controller.api.dag import (
+    DEFAULT_CONNECTION,
+    BacalhauDAG,
+    DAGStatus,
+    NodeStatus,
+    RunPhase,
+    Shutdown,
+    parse_dag,
+)
 from controller.bacalhau.errors import BacalhauError, CredentialsRejected
 from controller.engine import (
     Controls,
+    Emit,
     Graph,
     InvalidDAG,
     Reporter,
     Run,
     RunContext,
     rejection,
+    reset,
     run_namespace,
 )
 from controller.engine.problems import shown
-from controller.engine.state import unix_time
+from controller.engine.state import timestamp, unix_time
 from controller.kube import finalizer
 from controller.kube.budget import WriteBudget
 from controller.kube.errors import Refused
@@ -104,6 +114,8 @@ class DAGReconciler:
             await self._close(key, body)
         if "deletionTimestamp" in body["metadata"]:
             await self._delete(key, body)
+        elif _wants_rerun(body) and key not in self._active:
+            await self._rerun(key, body)
         elif _has_ended(body) and key not in self._active:
             await self._settle(key, body)
         else:
@@ -221,6 +233,20 @@ class DAGReconciler:
         if not active.writer.lost:
             await finalizer.release(active.writer.stored)
         await self._forget(key, body)
+
+    async def _rerun(self, key: Key, body: Body) -> None:
+        """Write down what runs again. The run itself begins when the watch brings that back."""
+        try:
+            delta, event = _reopened(body)
+        except InvalidDAG as error:
+            delta = {"retryID": body["spec"]["retry"]["id"]}
+            event = Emit(type="Warning", reason="InvalidRetry", message=str(error))
+        writer = self._writer(key, body)
+        announce = partial(
+            self._events.emit, writer.stored.ref, type=event.type, reason=event.reason, message=event.message
+        )
+        writer.update(delta, urgent=True, on_written=announce)
+        await self._flush(writer)
 
     async def _settle(self, key: Key, body: Body) -> None:
         """Take the finalizer off a DAG that had ended when this process first saw it."""
@@ -344,9 +370,44 @@ def _has_ended(body: Body) -> bool:
     return bool(status.get("startTime")) or status.get("observedGeneration") == body["metadata"]["generation"]
 
 
+def _wants_rerun(body: Body) -> bool:
+    """Tell whether a DAG that ran and ended has been asked, since then, to go on with what did not go well."""
+    asked = (body["spec"].get("retry") or {}).get("id")
+    status = _status(body)
+    return (
+        bool(asked) and asked != status.get("retryID") and bool(status.get("startTime")) and _has_ended(body)
+    )
+
+
+def _reopened(body: Body) -> tuple[dict[str, Any], Emit]:
+    """Give the merge patch that opens a run again, and what to tell people.
+
+    Raises:
+        InvalidDAG: it names a node that does not exist.
+    """
+    dag = parse_dag(dict(body))
+    asked, known = dag.spec.retry, dag.status.nodes if dag.status else {}
+    again = reset(Graph.compile(dag.spec), known, asked.nodes if asked else ())
+    message = f"Running {len(again)} nodes again."
+    delta = {
+        "retryID": asked.id if asked else None,
+        "phase": RunPhase.PENDING.value,
+        "message": message,
+        "startTime": timestamp(time.time()),
+        "completionTime": None,
+        "outputs": None,
+        "nodes": {name: node.model_dump(by_alias=True, mode="json") for name, node in again.items()},
+    }
+    return delta, Emit(type="Normal", reason="RunningAgain", message=message)
+
+
 def _is_settled(body: Body) -> bool:
-    """Tell whether a DAG has ended and does not hold the finalizer any more."""
-    return _has_ended(body) and finalizer.FINALIZER not in body["metadata"].get("finalizers", ())
+    """Tell whether a DAG has ended, does not hold the finalizer any more, and is not asked to run again."""
+    return (
+        _has_ended(body)
+        and not _wants_rerun(body)
+        and finalizer.FINALIZER not in body["metadata"].get("finalizers", ())
+    )
 
 
 def _parsed_status(body: Body) -> DAGStatus | None:

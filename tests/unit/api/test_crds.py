@@ -100,7 +100,13 @@ def test_named_lists_are_keyed_so_that_the_api_server_refuses_duplicates() -> No
 
 def test_the_engine_follows_what_the_api_server_lets_change() -> None:
     graph = {"nodes": [{"name": "a", "job": {}}]}
-    controls = {"description": "Other.", "parallelism": 7, "shutdown": "Cancel", "suspend": True}
+    controls = {
+        "description": "Other.",
+        "parallelism": 7,
+        "retry": {"id": "1"},
+        "shutdown": "Cancel",
+        "suspend": True,
+    }
 
     assert controls.keys() == set(CONTROLS)
     assert graph_hash(DAGSpec.model_validate(graph)) == graph_hash(DAGSpec.model_validate(graph | controls))
