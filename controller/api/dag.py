@@ -138,8 +138,17 @@ class Retry(Model):
     backoff: Backoff | None = Field(None, description="Wait between attempts. Default: none.")
 
 
+class Approval(Model):
+    """A node that runs no job but waits for somebody to release it through spec.approvals."""
+
+    message: Description | None = Field(None, description="What is to be decided, for whoever decides.")
+    timeout: Duration | None = Field(
+        None, description="How long to wait. Then the node has Failed. Default: no limit."
+    )
+
+
 class Node(Model):
-    """A node of the graph: one Bacalhau job, given inline or by a template."""
+    """A node of the graph: one Bacalhau job, given inline or by a template, or an approval."""
 
     name: Name = Field(description="Name of the node, unique in the DAG.")
     description: Description | None = Field(None, description="What the node does.")
@@ -149,6 +158,9 @@ class Node(Model):
         json_schema_extra=ATOMIC_MAP,
     )
     template: Name | None = Field(None, description="Name of the job template to use. Either this or job.")
+    suspend: Approval | None = Field(
+        None, description="In place of a job: wait until spec.approvals says that the graph may go on here."
+    )
     arguments: Arguments = Field(
         {},
         description="Values for the template's parameters; they may contain expressions.",
@@ -211,6 +223,34 @@ class Shutdown(StrEnum):
     CANCEL = "Cancel"
     CANCEL_RUN_FINALLY = "CancelRunFinally"
     STOP_RUN_FINALLY = "StopRunFinally"
+
+
+class Artifact(Model):
+    """Where a published result is."""
+
+    uri: Annotated[str, StringConstraints(max_length=4096)] = Field(
+        description="Address of the result: ipfs://…, s3://… or http://…"
+    )
+    cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        None, description="Content identifier of a result on IPFS."
+    )
+    endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        None, description="Endpoint of the S3 service, when it is not AWS."
+    )
+    region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="Region of the S3 bucket."
+    )
+
+
+class Decision(Model):
+    """What somebody decided about an approval node."""
+
+    name: Name = Field(description="Name of the approval node.")
+    approved: bool = Field(True, description="False has the node fail. Default: true.")
+    message: Description | None = Field(None, description="Why, for whoever reads the status.")
+    outputs: Artifact | None = Field(
+        None, description="A result for the node, as if it had published it, such as a CID that was chosen."
+    )
 
 
 class Rerun(Model):
@@ -303,6 +343,9 @@ class DAGSpec(Model):
     suspend: bool = Field(
         False, description="While true nothing new starts; running jobs go on. May change at any time."
     )
+    approvals: Annotated[list[Decision], Field(max_length=MAX_NODES)] = Field(
+        [], description="Decisions about approval nodes. May be added at any time.", json_schema_extra=BY_NAME
+    )
     retry: Rerun | None = Field(
         None,
         description="Has a run that has ended go on with what did not succeed: set id to any new value. Nodes that "
@@ -333,12 +376,13 @@ class RunPhase(StrEnum):
 
 
 class NodePhase(StrEnum):
-    """Where a node stands. Failed: the job's program said no. Error: the platform could not run it."""
+    """Where a node stands. Failed: the job's program said no. Error: the platform could not run it. Suspended: it waits for an approval."""
 
     PENDING = "Pending"
     SUBMITTED = "Submitted"
     QUEUED = "Queued"
     RUNNING = "Running"
+    SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     ERROR = "Error"
@@ -349,29 +393,18 @@ class NodePhase(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Tell whether a node in this phase has ended for good."""
-        return self not in (NodePhase.PENDING, NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING)
+        return self not in (
+            NodePhase.PENDING,
+            NodePhase.SUBMITTED,
+            NodePhase.QUEUED,
+            NodePhase.RUNNING,
+            NodePhase.SUSPENDED,
+        )
 
     @property
     def is_live(self) -> bool:
         """Tell whether a node in this phase may have a job in Bacalhau that has not ended."""
         return self in (NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING)
-
-
-class Artifact(Model):
-    """Where a published result is."""
-
-    uri: Annotated[str, StringConstraints(max_length=4096)] = Field(
-        description="Address of the result: ipfs://…, s3://… or http://…"
-    )
-    cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
-        None, description="Content identifier of a result on IPFS."
-    )
-    endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
-        None, description="Endpoint of the S3 service, when it is not AWS."
-    )
-    region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
-        None, description="Region of the S3 bucket."
-    )
 
 
 class AttemptStatus(Model):

@@ -20,7 +20,7 @@ __all__ = ["CONNECTION_RULES", "CONTROLS", "DAG_RULES", "Rule", "add_rules"]
 
 Rule = Mapping[str, str]
 
-CONTROLS: Final = ("description", "parallelism", "retry", "shutdown", "suspend")
+CONTROLS: Final = ("approvals", "description", "parallelism", "retry", "shutdown", "suspend")
 """Fields of a DAG's spec that may change while it runs; a new field may not, unless it is added here."""
 
 
@@ -51,9 +51,9 @@ def _frozen_graph() -> Iterator[Rule]:
 
 
 EXACTLY_ONE_JOB: Final[Rule] = {
-    "rule": "has(self.job) != has(self.template)",
-    "messageExpression": "'node \"' + self.name + '\" needs exactly one of job and template'",
-    "message": "a node needs exactly one of job and template",
+    "rule": "[has(self.job), has(self.template), has(self.suspend)].filter(given, given).size() == 1",
+    "messageExpression": "'node \"' + self.name + '\" needs exactly one of job, template and suspend'",
+    "message": "a node needs exactly one of job, template and suspend",
 }
 
 NO_SELF_DEPENDENCY: Final[Rule] = {

@@ -238,8 +238,10 @@ class _Compiler:
     def _job_of(
         self, node: Node, place: str, more: tuple[str, ...]
     ) -> tuple[tuple[Parameter, ...], Template]:
-        if (node.job is None) == (node.template is None):
-            self._problem(place, "a node has either a job or a template.")
+        if sum(given is not None for given in (node.job, node.template, node.suspend)) != 1:
+            self._problem(place, "a node has exactly one of job, template and suspend.")
+            return (), _EMPTY
+        if node.suspend is not None:
             return (), _EMPTY
         if node.job is not None:
             if node.arguments:

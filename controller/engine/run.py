@@ -10,11 +10,21 @@ node starts), ``outcome`` (what the run comes to).
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from controller.api.dag import Artifact, DAGStatus, FailurePolicy, NodePhase, NodeStatus, RunPhase, Shutdown
+from controller.api.dag import (
+    Approval,
+    Artifact,
+    DAGStatus,
+    FailurePolicy,
+    NodePhase,
+    NodeStatus,
+    RunPhase,
+    Shutdown,
+)
 from controller.engine.alarms import Alarms
+from controller.engine.approval import approval_deadline, decided
 from controller.engine.deadlines import Deadline, finally_deadline, node_deadline, nodes_deadline
 from controller.engine.effects import Effect, Emit, StopJob, SubmitJob, WakeAt
 from controller.engine.graph import CompiledNode, Graph
@@ -82,12 +92,14 @@ class Run:
         if not self._settled:
             self._settle(now)
         self._decide_dependents(now)
+        self._apply_decisions(controls, now)
         self._apply_failure_policy(now)
         self._apply_shutdown(controls, now)
         self._apply_timeouts(now)
         self._open_finally(controls, now)
         if not controls.suspend and not controls.cancel:
             self._start_ready(controls.parallelism, now)
+            self._apply_decisions(controls, now)
         self._conclude(controls, now)
         return tuple(self._effects)
 
@@ -286,6 +298,25 @@ class Run:
     def _warn(self, reason: str, message: str) -> None:
         self._effects.append(Emit(type="Warning", reason=reason, message=message))
 
+    # Approvals
+
+    def _wait_for_approval(self, index: int, approval: Approval, now: float) -> None:
+        node = self.state.nodes[index]
+        node.started_at, node.reason = now, "WaitingForApproval"
+        node.message = approval.message
+        self.state.move(index, NodePhase.SUSPENDED)
+        self._warn(
+            "WaitingForApproval", f'Node "{self._name(index)}" waits for a decision in spec.approvals.'
+        )
+
+    def _apply_decisions(self, controls: Controls, now: float) -> None:
+        """Let approval nodes go on as somebody decided, or fail those that waited for too long."""
+        for index in sorted(self.state.suspended):
+            verdict = decided(self.graph.nodes[index].spec, self.state.nodes[index], controls.decisions, now)
+            if verdict:
+                self._end(index, verdict, now, final=True)
+        self._decide_dependents(now)
+
     # What follows for other nodes
 
     def _settle(self, now: float) -> None:
@@ -404,10 +435,11 @@ class Run:
 
     def _omit_pending(self, nodes: range, reason: str, why: str, *, attempted: bool) -> None:
         """Leave out the nodes that wait; those between two attempts only if ``attempted``."""
-        if self.state.pending or nodes.stop > self.graph.main:
+        if self.state.pending or self.state.suspended or nodes.stop > self.graph.main:
             for index in nodes:
                 node = self.state.nodes[index]
-                if node.phase is NodePhase.PENDING and (attempted or not node.is_between_attempts):
+                waits = node.phase in (NodePhase.PENDING, NodePhase.SUSPENDED)
+                if waits and (attempted or node.is_new):
                     self._leave_out(index, NodePhase.OMITTED, reason, why)
 
     def _stop(self, index: int, cause: StopCause, message: str) -> None:
@@ -441,6 +473,9 @@ class Run:
     def _start(self, index: int, now: float) -> bool:
         """Submit a node's next attempt; tell whether it now takes a place."""
         node, compiled = self.state.nodes[index], self.graph.nodes[index]
+        if compiled.spec.suspend:
+            self._wait_for_approval(index, compiled.spec.suspend, now)
+            return False
         node.attempt += 1
         try:
             job = self._render(compiled, node.attempt)
@@ -503,10 +538,18 @@ class Run:
         self.phase = run_phase(self.graph, self.state, suspended=controls.suspend)
         if self.phase.is_terminal:
             self.completed_at = now
-        elif (wake_at := self._alarms.next_time()) is not None:
-            self._effects.append(WakeAt(time=wake_at))
+        else:
+            self._effects += [WakeAt(time=time) for time in self._wake_times()]
         if self.phase is not was:
             self._effects.append(self._announcement())
+
+    def _wake_times(self) -> Iterator[float]:
+        if (alarm := self._alarms.next_time()) is not None:
+            yield alarm
+        for index in self.state.suspended:
+            deadline = approval_deadline(self.graph.nodes[index].spec, self.state.nodes[index])
+            if deadline:
+                yield deadline.time
 
     def _announcement(self) -> Emit:
         match self.phase:

@@ -50,6 +50,11 @@ class NodeState:
         return self.phase is NodePhase.PENDING and self.reason in (RETRYING, REPLACED)
 
     @property
+    def is_new(self) -> bool:
+        """Tell whether the node waits for its first start, as opposed to an attempt that follows by itself, or a decision."""
+        return self.phase is NodePhase.PENDING and not self.is_between_attempts
+
+    @property
     def is_stoppable(self) -> bool:
         """Tell whether the node has an unfinished job that has not been asked to stop."""
         return self.phase.is_live and self.job_id is not None and not self.stopping
@@ -131,8 +136,13 @@ class RunState:
     """Nodes whose status has not been handed to the writer yet."""
     stoppable: set[int] = field(default_factory=set)
     """Nodes with an unfinished job that has not been asked to stop."""
+    suspended: set[int] = field(default_factory=set)
+    """Nodes that wait for an approval."""
 
     def __post_init__(self) -> None:
+        self.suspended.update(
+            index for index, node in enumerate(self.nodes) if node.phase is NodePhase.SUSPENDED
+        )
         self.stoppable.update(index for index, node in enumerate(self.nodes) if node.is_stoppable)
         self.counts.update(node.phase for node in self.nodes[: self.main])
         self.finally_counts.update(node.phase for node in self.nodes[self.main :])
@@ -145,10 +155,8 @@ class RunState:
         counts[phase] += 1
         node.phase = phase
         self.changed.add(index)
-        if node.is_stoppable:
-            self.stoppable.add(index)
-        else:
-            self.stoppable.discard(index)
+        _keep(self.stoppable, index, node.is_stoppable)
+        _keep(self.suspended, index, phase is NodePhase.SUSPENDED)
 
     def accept(self, index: int, job_id: str) -> None:
         """Note that Bacalhau accepted the job of a node."""
@@ -181,6 +189,13 @@ class RunState:
     def unfinished_finally(self) -> int:
         """Nodes of ``finally`` that have not ended."""
         return sum(self.finally_counts[phase] for phase in NodePhase if not phase.is_terminal)
+
+
+def _keep(members: set[int], index: int, belongs: bool) -> None:
+    if belongs:
+        members.add(index)
+    else:
+        members.discard(index)
 
 
 def timestamp(time: float | None) -> str | None:

@@ -18,7 +18,7 @@ from controller.api.dag import (
     DEFAULT_CONNECTION,
     BacalhauDAG,
     DAGStatus,
-    NodeStatus,
+    Decision,
     RunPhase,
     Shutdown,
     parse_dag,
@@ -340,6 +340,7 @@ def _controls(spec: Mapping[str, Any]) -> Controls:
         suspend=spec.get("suspend", False),
         parallelism=spec.get("parallelism"),
         shutdown=Shutdown(shutdown) if shutdown else None,
+        decisions={item["name"]: Decision.model_validate(item) for item in spec.get("approvals", ())},
     )
 
 
