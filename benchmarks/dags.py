@@ -17,6 +17,8 @@ NAMESPACE = "default"
 PATH = f"/apis/bacalhau.org/v1alpha1/namespaces/{NAMESPACE}/bacalhaudags"
 FINAL_PHASES = ("Succeeded", "Failed", "Error", "Cancelled")
 LONGEST_EVENT = 16 * 1024 * 1024
+LONGEST_SILENCE = 120
+"""Seconds without any news after which a watch fails, and the benchmark with it."""
 
 
 class DAGError(Exception):
@@ -50,10 +52,7 @@ class DAGs:
 
     async def run(self, workload: Workload, *, name: str) -> Watched:
         """Runs a workload, and returns when the operator has let go of the DAG. Raises DAGError."""
-        params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
-        async with self._http.get(
-            PATH, params=params, timeout=aiohttp.ClientTimeout(sock_read=300)
-        ) as events:
+        async with await self._watch(name) as events:
             created = asyncio.create_task(self._create(workload, name))
             received, succeeded = 0, 0.0
             async for line in events.content:
@@ -63,6 +62,16 @@ class DAGs:
                 if succeeded and not body["metadata"].get("finalizers"):
                     break
         return Watched(succeeded - await created, received)
+
+    async def _watch(self, name: str) -> aiohttp.ClientResponse:
+        """Opens a watch of one DAG, as soon as the API server is ready to serve a definition that is new to it."""
+        params = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
+        timeout = aiohttp.ClientTimeout(sock_read=LONGEST_SILENCE)
+        while (response := await self._http.get(PATH, params=params, timeout=timeout)).status == 429:
+            response.close()
+            await asyncio.sleep(0.1)
+        response.raise_for_status()
+        return response
 
     async def _create(self, workload: Workload, name: str) -> float:
         """Creates the DAG; returns the time at which the API server had answered."""

@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -82,6 +82,8 @@ class Operator:
                 registry=self._registry(stop),
                 settings=_kopf_settings(),
                 standalone=True,
+                # Left to itself, kopf asks for the user's name, which the numeric user of a container has not.
+                identity=cast(Any, self._settings.identity),
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
                 ready_flag=ready,

@@ -181,6 +181,10 @@ class Tracker:
             self._schedule.discard(watched)
             self._namespaces[watched.namespace].jobs.pop(job_id, None)
 
+    def allow(self, *, requests_per_second: float) -> None:
+        """Let looking cost more or less from now on."""
+        self._budget.per_second = requests_per_second
+
     async def run(self) -> None:
         """Look at jobs until cancelled."""
         async with asyncio.TaskGroup() as looks:
@@ -264,10 +268,21 @@ class Tracker:
 
     async def _look_in_slot(self, look: Callable[[], Awaitable[None]] | None) -> None:
         try:
-            if look is not None:
-                await look()
+            await self._look(look)
         finally:
             self._slots.release()
+
+    async def _look(self, look: Callable[[], Awaitable[None]] | None) -> None:
+        """Look; whatever goes wrong, all jobs are looked at again."""
+        try:
+            if look is not None:
+                await look()
+        except Exception:
+            logger.exception("Looking at jobs of %s failed in an unforeseen way.", self._client)
+            later = _now() + TROUBLE_PAUSE_SECONDS
+            for watched in self._jobs.values():
+                if not self._schedule.is_due(watched, later):
+                    self._plan(watched, later)
 
     async def _get(self, watched: _Watched) -> None:
         started = _now()
@@ -391,9 +406,7 @@ class Tracker:
         """During an outage: pause, then one look alone."""
         pause = min(FIRST_OUTAGE_PAUSE_SECONDS * 2 ** min(self._failures, 10), LONGEST_OUTAGE_PAUSE_SECONDS)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-        look = self._next_look()
-        if look is not None:
-            await look()
+        await self._look(self._next_look())
         if self._failures:
             self._failures += 1
 

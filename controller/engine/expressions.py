@@ -5,7 +5,7 @@ inside a longer string the value becomes text. Values are bound as variables and
 become code.
 
 The runtime is Google's (``cel-expr-python``). It ends every evaluation by itself: it has a budget for iterations and for recursion,
-which the other two libraries for Python lack. What it does not bound is memory, hence the limits on length and on growing operations.
+which the other two libraries for Python lack. Memory, and what a single iteration takes, are bounded here.
 """
 
 import json
@@ -20,10 +20,13 @@ from typing import Any
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
+from controller.engine.cost import STRING, size_limit
+from controller.engine.memory import bounded_memory
 from controller.engine.problems import RenderError, shown
 
 MAX_LENGTH = 1024
-MAX_GROWING = 3
+MAX_MEMORY = 128 << 20
+"""Bytes that one evaluation may take: maps over some 2,000 items, texts of some megabytes."""
 VARIABLES = ("params", "inputs", "nodes", "dag")
 """What every expression may read. Some places know more: ``last`` (a retry's condition), ``run`` (a node of ``finally``)."""
 
@@ -41,13 +44,11 @@ def _environment(more: tuple[str, ...]) -> cel.Env:
     )
 
 
-_STRING = r"""r?\"{3}(?s:.*?)\"{3}|r?'{3}(?s:.*?)'{3}|r?"(?:\\.|[^"\\])*"|r?'(?:\\.|[^'\\])*'"""
+_MEMBER = r"""(?<=[\w\])}"'`])\s*\.\s*\??\s*[A-Za-z_]\w*"""
 _REFERENCE = re.compile(
-    rf"""(?P<skip>{_STRING})|(?<![\w.])(?P<root>{"|".join(VARIABLES)})\s*"""
-    rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*|`[^`]+`)|\[\s*\??\s*(?P<quoted>{_STRING})\s*\])"""
+    rf"""{STRING}|{_MEMBER}|(?<!\w)(?P<root>{"|".join(VARIABLES)})\b\s*"""
+    rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\[\s*\??\s*(?P<quoted>{STRING})\s*\])?"""
 )
-_GROWING = re.compile(rf"{_STRING}|\.\s*(?P<name>map|join|format)\s*\(")
-_REPLACE = re.compile(rf"{_STRING}|\.\s*(?P<name>replace)\s*\(")
 
 
 def _variables_hint(more: tuple[str, ...]) -> str:
@@ -61,11 +62,13 @@ class ExpressionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression and the names it reads: pairs such as ``("nodes", "split")``."""
+    """A compiled expression and the names it reads: pairs such as ``("nodes", "split")``, or ``("params", "")`` for all of them."""
 
     source: str
     program: cel.Expression
     references: frozenset[tuple[str, str]]
+    limit: int | None
+    """Characters of values that it may compute with."""
 
     def evaluate(self, variables: Mapping[str, Any]) -> Any:
         """Give the value as JSON data.
@@ -74,9 +77,22 @@ class Expression:
             ExpressionError: the expression has no value, for example because a key is missing.
         """
         try:
-            return _json(self.program.eval(data=dict(variables)))
+            self._check_size(variables)
+            with bounded_memory(MAX_MEMORY):
+                return _json(self.program.eval(data=dict(variables)))
         except RuntimeError as error:  # its budget is used up
             raise ExpressionError(_reason(str(error))) from None
+        except MemoryError:
+            raise ExpressionError(f"it takes more than {MAX_MEMORY >> 20} MB of memory") from None
+
+    def _check_size(self, variables: Mapping[str, Any]) -> None:
+        if self.limit is None:
+            return
+        size = sum(len(as_text(_named(variables, *reference))) for reference in self.references)
+        if size > self.limit:
+            raise ExpressionError(
+                f"it computes with values of {size} characters; at most {self.limit} are allowed"
+            )
 
 
 @lru_cache(maxsize=4096)
@@ -88,27 +104,22 @@ def compile_expression(source: str, more: tuple[str, ...] = ()) -> Expression:
     """
     if len(source) > MAX_LENGTH:
         raise ExpressionError(f"it has {len(source)} characters; at most {MAX_LENGTH} are allowed")
-    if _count(_GROWING, source) > MAX_GROWING:
-        raise ExpressionError(f"it uses map, join and format more than {MAX_GROWING} times")
-    if _count(_REPLACE, source):
-        raise ExpressionError("replace() is not available, since it could exhaust memory")
     try:
         program = _environment(more).compile(source)
     except RuntimeError as error:
         raise ExpressionError(_reason(str(error), more)) from None
-    return Expression(source, program, frozenset(_references(source)))
+    return Expression(source, program, frozenset(_references(source)), size_limit(source))
 
 
-def _count(pattern: re.Pattern[str], source: str) -> int:
-    return sum(1 for match in pattern.finditer(source) if match["name"])
+def _named(variables: Mapping[str, Any], root: str, name: str) -> Any:
+    return variables[root].get(name) if name else variables[root]
 
 
 def _references(source: str) -> Iterator[tuple[str, str]]:
     for match in _REFERENCE.finditer(source):
-        if match["name"]:
-            yield match["root"], match["name"].strip("`")
-        elif match["quoted"]:
-            yield match["root"], match["quoted"].removeprefix("r")[1:-1]
+        if match["root"]:
+            name = (match["name"] or "").strip("`") or (match["quoted"] or "").removeprefix("r")[1:-1]
+            yield match["root"], name
 
 
 def _reason(error: str, more: tuple[str, ...] = ()) -> str:
@@ -198,7 +209,7 @@ class Template:
     references: frozenset[tuple[str, str]]
 
     def render(self, variables: Mapping[str, Any]) -> Any:
-        """Evaluate every expression. Parts without expressions are shared with the template: do not change them.
+        """Evaluate every expression. The result is the caller's to change.
 
         Raises:
             RenderError: an expression has no value; the message names its field.
@@ -270,7 +281,7 @@ def _split(text: str, field: str) -> Iterator[tuple[str, str | None]]:
     yield text[position:], None
 
 
-_TOKEN = re.compile(rf"{_STRING}|[{{}}]")
+_TOKEN = re.compile(rf"{STRING}|[{{}}]")
 
 
 def _closing(text: str, start: int) -> int:

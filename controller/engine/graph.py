@@ -284,7 +284,11 @@ class _Compiler:
             "dag": {"name", "namespace", "uid"},
         }
         for root, name in sorted(template.references):
-            if name not in known[root]:
+            if root == "nodes" and not name:
+                self._problem(
+                    place, 'an expression reads nodes without naming one; write nodes["name"] to wait for it.'
+                )
+            elif name and name not in known[root]:
                 self.problems.append(
                     unknown(f"{place}: the expression {root}.{name}", name, _KINDS[root], known[root])
                 )

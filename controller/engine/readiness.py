@@ -76,6 +76,8 @@ def skip_message(node: CompiledNode, condition: Expression, variables: Mapping[s
     if value:
         return None
     values = ", ".join(
-        f"{root}.{name} = {shown(variables[root].get(name))}" for root, name in sorted(condition.references)
+        f"{root}.{name} = {shown(variables[root].get(name))}"
+        for root, name in sorted(condition.references)
+        if name
     )
     return f"when is false: {condition.source}" + (f" ({values})" if values else "")

@@ -5,7 +5,6 @@ decisions depend on is therefore explicit; defaults that belong to the site (res
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +89,7 @@ def variables(
 
 
 def _evaluated(node: CompiledNode, bindings: Mapping[str, Any]) -> dict[str, Any]:
-    # A copy: parts without expressions are shared with the template.
-    job: dict[str, Any] = deepcopy(node.job.render({**bindings, "inputs": _arguments(node, bindings)}))
+    job: dict[str, Any] = node.job.render({**bindings, "inputs": _arguments(node, bindings)})
     return job
 
 

@@ -5,16 +5,17 @@ them in together. Nothing here waits for the network: what takes time is a task 
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from controller import metrics
-from controller.api.bacalhau import JobSighting
+from controller.api.bacalhau import Job, JobSighting
 from controller.api.dag import DAGSpec
-from controller.bacalhau.errors import CredentialsRejected, Refused, Transient
+from controller.bacalhau.errors import BacalhauError, Refused, UnexpectedAnswer
 from controller.bacalhau.submission import Submitted, ensure_job
 from controller.engine import (
     Controls,
@@ -34,10 +35,8 @@ from controller.engine import (
 from controller.kube.backoff import Backoff
 from controller.kube.events import EventRecorder
 from controller.kube.status import StatusWriter
-from controller.reconciler.connection import Connection, Problem
+from controller.reconciler.connection import Connection, Problem, problem_of
 from controller.reconciler.recovery import Recovered
-
-_log = logging.getLogger(__name__)
 
 SPEC_CHANGED = Problem(
     "SpecChanged",
@@ -46,6 +45,15 @@ SPEC_CHANGED = Problem(
 )
 
 RETRIES = Backoff(base=0.5, cap=30)
+
+REPORT_SECONDS = 0.1
+"""Between two reports, unless the phase changes. A status is not written more often than that, and in a wide run every
+job that starts or ends would cost a report."""
+
+Holder = tuple[str, str, int]
+"""An attempt as it holds a place among the connection's jobs: UID of the DAG, node, number of the attempt."""
+
+T = TypeVar("T")
 
 
 class ActiveRun:
@@ -81,16 +89,35 @@ class ActiveRun:
         self._wake = wake
         self._inbox: list[Observation] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._announcements: list[Emit] = []
+        self._generation = 0
+        self._hindrance: Problem | None = None
+        self._holders: set[Holder] = set()
+        self._followed: set[str] = set()
+        self._troubles: dict[Holder, Problem] = {}
+        self._failure: BaseException | None = None
         self._said: tuple[str, Problem | None] | None = None
+        self._report_planned = False
         self._checked: int | None = None
         self._spec_problem: Problem | None = None
+
+    @property
+    def problem(self) -> Problem | None:
+        """What keeps the run from going on: something with the connection, or else with one of its own jobs."""
+        return self.connection.problem or next(iter(self._troubles.values()), None)
 
     def check_spec(self, generation: int, spec: Callable[[], DAGSpec]) -> Problem | None:
         """Notice that the graph was changed. The run goes on with the graph that it started with."""
         if self._checked != generation:
             self._checked = generation
-            self._spec_problem = SPEC_CHANGED if graph_hash(spec()) != self.run.graph.hash else None
+            self._spec_problem = None if self._has_graph_of(spec) else SPEC_CHANGED
         return self._spec_problem
+
+    def _has_graph_of(self, spec: Callable[[], DAGSpec]) -> bool:
+        try:
+            return graph_hash(spec()) == self.run.graph.hash
+        except ValidationError:
+            return False
 
     def observe(self, observations: Iterable[Observation]) -> None:
         """Take note of facts, and advance soon."""
@@ -98,13 +125,18 @@ class ActiveRun:
         self._wake(0)
 
     def advance(self, controls: Controls, *, generation: int, hindrance: Problem | None) -> None:
-        """Take in what was observed, do what follows, and report it."""
+        """Take in what was observed, do what follows, and report it soon; at once if the run has ended.
+
+        Raises:
+            Exception: something has failed in a way that nobody foresaw. The run is to be closed, and to be built anew.
+        """
+        if self._failure:
+            raise self._failure
         observations, self._inbox = self._inbox, []
         now = time.time()
         effects = self.run.advance(observations, controls, now)
         for observation in observations:
             self._release(observation)
-        announcements = []
         for effect in effects:
             match effect:
                 case SubmitJob():
@@ -114,18 +146,22 @@ class ActiveRun:
                 case WakeAt():
                     self._wake(effect.time - now)
                 case Emit():
-                    announcements.append(effect)
-        self._report(announcements, generation=generation, hindrance=hindrance, now=now)
+                    self._announcements.append(effect)
+        self._generation, self._hindrance = generation, hindrance
+        self._plan_report()
 
     def track(self, node: str, attempt: int, job_id: str, *, submitted_at: float) -> None:
         """Have every change of a job observed from now on."""
-        self.connection.slots.take(self._holder(node, attempt))
+        holder = self._holder(node, attempt)
+        self._holders.add(holder)
+        self._followed.add(job_id)
+        self.connection.slots.take(holder)
         self.connection.tracker.track(
             self.run.context.bacalhau_namespace,
             job_id,
             submitted_at=submitted_at,
             on_change=partial(self._seen, node, attempt),
-            on_lost=partial(self._lost, node, attempt),
+            on_lost=partial(self._lost, node, attempt, job_id),
             exclusive_namespace=self._exclusive,
         )
 
@@ -148,42 +184,43 @@ class ActiveRun:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for node in self.run.graph.nodes:
-            state = self.run.state.nodes[node.index]
-            self.connection.slots.release(self._holder(node.name, state.attempt))
-            if state.job_id:
-                self.connection.tracker.forget(state.job_id)
+        for holder in self._holders:
+            self.connection.slots.release(holder)
+        for job_id in self._followed:
+            self.connection.tracker.forget(job_id)
         await self.writer.close()
 
     # Carrying out effects
 
     async def _submit(self, effect: SubmitJob) -> None:
         """Submit until it is decided. The first try of a process may be in doubt too: see ``recovery``."""
-        await self.connection.slots.acquire(self._holder(effect.node, effect.attempt))
-        failures = 0
-        while True:
-            try:
-                async with self.connection.submissions:
-                    submitted = await ensure_job(
-                        self.connection.client,
-                        effect.job,
-                        doubtful=failures > 0,
-                        ipfs=self.connection.ipfs,
-                    )
-            except Refused as error:
-                self._refused(effect, error)
-                return
-            except (Transient, CredentialsRejected) as error:
-                failures += 1
-                self._hinder(error)
-                await asyncio.sleep(RETRIES.delay(failures))
-            else:
-                self._submitted(effect, submitted)
-                return
+        holder = self._holder(effect.node, effect.attempt)
+        self._holders.add(holder)
+        await self.connection.slots.acquire(holder)
+        outcome = await self._persist(holder, partial(self._try_to_submit, effect))
+        if isinstance(outcome, Refused):
+            self._refused(effect, outcome)
+        else:
+            self._submitted(effect, outcome)
+
+    async def _try_to_submit(self, effect: SubmitJob, failures: int) -> Submitted | Refused:
+        try:
+            async with self.connection.submissions:
+                return await ensure_job(
+                    self.connection.client,
+                    effect.job,
+                    doubtful=failures > 0,
+                    ipfs=self.connection.ipfs,
+                )
+        except UnexpectedAnswer:
+            raise  # says nothing about the job: somebody else answered
+        except Refused as error:
+            return error
 
     def _submitted(self, effect: SubmitJob, submitted: Submitted) -> None:
         metrics.JOB_SUBMISSIONS.labels("adopted" if submitted.adopted else "new").inc()
-        self.connection.report(None)
+        if self.connection.problem:
+            self.connection.recheck()
         submitted_at = submitted.job.created_at if submitted.job else time.time()
         self.track(effect.node, effect.attempt, submitted.job_id, submitted_at=submitted_at)
         self.observe([JobSubmitted(node=effect.node, attempt=effect.attempt, job_id=submitted.job_id)])
@@ -197,26 +234,45 @@ class ActiveRun:
 
     async def _stop(self, effect: StopJob) -> None:
         """Stop a job until Bacalhau has said what became of it."""
-        namespace, failures = self.run.context.bacalhau_namespace, 0
+        holder = self._holder(effect.node, effect.attempt)
+        job = await self._persist(holder, partial(self._try_to_stop, effect))
+        if job:
+            self._seen(effect.node, effect.attempt, JobSighting(job=job))
+        else:
+            self._lost(effect.node, effect.attempt, effect.job_id)
+
+    async def _try_to_stop(self, effect: StopJob, failures: int) -> Job | None:
+        client, namespace = self.connection.client, self.run.context.bacalhau_namespace
+        await client.stop(effect.job_id, namespace=namespace, reason=effect.reason)
+        return await client.get(effect.job_id, namespace=namespace, executions=True)
+
+    async def _persist(self, holder: Holder, attempt: Callable[[int], Awaitable[T]]) -> T:
+        """Try again until Bacalhau gives a clear answer; ``attempt`` is told how often it has failed.
+
+        What is in the way is reported of this run only: it may lie with this one job. Whether it lies with the connection is for its
+        check to find out.
+        """
+        failures = 0
         while True:
-            client = self.connection.client
             try:
-                await client.stop(effect.job_id, namespace=namespace, reason=effect.reason)
-                job = await client.get(effect.job_id, namespace=namespace, executions=True)
-            except (Transient, CredentialsRejected) as error:
+                result = await attempt(failures)
+            except BacalhauError as error:
                 failures += 1
-                self._hinder(error)
+                self._set_trouble(holder, problem_of(error))
+                self.connection.recheck()
                 await asyncio.sleep(RETRIES.delay(failures))
             else:
-                if job:
-                    self._seen(effect.node, effect.attempt, JobSighting(job=job))
-                else:
-                    self._lost(effect.node, effect.attempt)
-                return
+                self._set_trouble(holder, None)
+                return result
 
-    def _hinder(self, error: Transient | CredentialsRejected) -> None:
-        reason = "CredentialsRejected" if isinstance(error, CredentialsRejected) else "BacalhauUnavailable"
-        self.connection.report(Problem(reason, str(error)))
+    def _set_trouble(self, holder: Holder, problem: Problem | None) -> None:
+        if self._troubles.get(holder) == problem:
+            return
+        if problem:
+            self._troubles[holder] = problem
+        else:
+            del self._troubles[holder]
+        self._wake(0)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -226,19 +282,23 @@ class ActiveRun:
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            _log.error(
-                "An effect of run %s failed in an unforeseen way.", self.writer.stored.ref, exc_info=error
-            )
+            self._failure = error
+            self._wake(0)
 
     # What comes back
 
     def _seen(self, node: str, attempt: int, sighting: JobSighting) -> None:
         if sighting.job.state.is_terminal:
-            self.connection.tracker.forget(sighting.job.id)
+            self._unfollow(sighting.job.id)
         self.observe([JobSeen(node=node, attempt=attempt, sighting=sighting)])
 
-    def _lost(self, node: str, attempt: int) -> None:
+    def _lost(self, node: str, attempt: int, job_id: str) -> None:
+        self._unfollow(job_id)
         self.observe([JobLost(node=node, attempt=attempt)])
+
+    def _unfollow(self, job_id: str) -> None:
+        self._followed.discard(job_id)
+        self.connection.tracker.forget(job_id)
 
     def _release(self, observation: Observation) -> None:
         """Give back the place of an attempt that has ended."""
@@ -246,20 +306,44 @@ class ActiveRun:
             isinstance(observation, JobSeen) and observation.sighting.job.state.is_terminal
         )
         if has_ended:
-            self.connection.slots.release(self._holder(observation.node, observation.attempt))
+            holder = self._holder(observation.node, observation.attempt)
+            self._holders.discard(holder)
+            self.connection.slots.release(holder)
 
-    def _holder(self, node: str, attempt: int) -> tuple[str, str, int]:
+    def _holder(self, node: str, attempt: int) -> Holder:
         return self.run.context.uid, node, attempt
 
-    def _report(
-        self, announcements: list[Emit], *, generation: int, hindrance: Problem | None, now: float
-    ) -> None:
+    # Reporting
+
+    @property
+    def _saying(self) -> tuple[str, Problem | None]:
+        """What is told without delay when it changes."""
+        return self.run.phase.value, self._hindrance
+
+    def _plan_report(self) -> None:
+        """Report when it is time to, and never before the submissions that were decided on are under way."""
+        if self.run.phase.is_terminal:
+            self.report()
+        elif self._saying != self._said:
+            self._spawn(self._report_after(0))
+        elif not self._report_planned:
+            self._report_planned = True
+            self._spawn(self._report_after(REPORT_SECONDS))
+
+    async def _report_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.report()
+
+    def report(self) -> None:
+        """Hand what has changed to the status writer."""
+        self._report_planned = False
+        hindrance, saying = self._hindrance, self._saying
+        announcements, self._announcements = self._announcements, []
         if hindrance and (self._said is None or self._said[1] != hindrance):
             announcements.append(Emit(type="Warning", reason=hindrance.reason, message=hindrance.message))
-        saying = (self.run.phase.value, hindrance)
         delta = self._reporter.delta(
-            generation=generation,
-            now=now,
+            generation=self._generation,
+            now=time.time(),
             hindrance=(hindrance.reason, hindrance.message) if hindrance else None,
         )
         self.writer.update(

@@ -12,6 +12,7 @@ from controller import metrics
 from controller.api.connection import ConnectionSpec
 from controller.api.types import duration_seconds
 from controller.bacalhau.client import BacalhauClient
+from controller.bacalhau.errors import BacalhauError, CredentialsRejected
 from controller.bacalhau.http import Channel, Endpoint, Exchange
 from controller.bacalhau.ipfs import IpfsApi
 from controller.bacalhau.tracker import Tracker
@@ -40,12 +41,26 @@ class Access:
     endpoint: Endpoint
 
 
-class Connection:
-    """One Bacalhau cluster. ``on_change`` is called when it becomes usable, or stops being so."""
+def problem_of(error: BacalhauError) -> Problem:
+    """Say for people why Bacalhau did not do what it was asked to."""
+    reason = "CredentialsRejected" if isinstance(error, CredentialsRejected) else "BacalhauUnavailable"
+    return Problem(reason, str(error))
 
-    def __init__(self, key: Key, access: Access, *, on_change: Callable[[], None]) -> None:
+
+class Connection:
+    """One Bacalhau cluster.
+
+    Args:
+        on_change: called when it becomes usable, or stops being so.
+        recheck: has the connection checked soon, which finds out whether it is usable.
+    """
+
+    def __init__(
+        self, key: Key, access: Access, *, on_change: Callable[[], None], recheck: Callable[[], None]
+    ) -> None:
         self.key = key
         self.access = access
+        self.recheck = recheck
         self.problem: Problem | None = None
         self.client = BacalhauClient(_channel(access))
         self.ipfs = _ipfs(access)
@@ -54,7 +69,7 @@ class Connection:
         self.tracker = Tracker(
             self.client,
             requests_per_second=access.spec.limits.requests_per_second,
-            on_unreachable=lambda error: self.report(Problem("BacalhauUnavailable", str(error))),
+            on_unreachable=lambda error: self.report(problem_of(error)),
             on_recovered=lambda: self.report(None),
         )
         self._on_change = on_change
@@ -82,6 +97,7 @@ class Connection:
             return
         self.access = access
         self.slots.resize(access.spec.limits.max_active_jobs)
+        self.tracker.allow(requests_per_second=access.spec.limits.requests_per_second)
         retired, self.ipfs = self.ipfs, _ipfs(access)
         await self.client.use(_channel(access)).aclose()
         if retired:

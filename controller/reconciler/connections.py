@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from controller.api.connection import ConnectionStatus
-from controller.bacalhau.errors import BacalhauError, CredentialsRejected
+from controller.bacalhau.errors import BacalhauError
 from controller.engine.report import condition
 from controller.kube.budget import WriteBudget
 from controller.kube.errors import KubeError
@@ -20,7 +20,7 @@ from controller.kube.queue import WorkQueue
 from controller.kube.status import StatusWriter
 from controller.kube.stored import StoredObject
 from controller.reconciler.access import Unresolved
-from controller.reconciler.connection import Connection, Key, Problem
+from controller.reconciler.connection import Connection, Key, Problem, problem_of
 from controller.reconciler.pool import ConnectionPool
 from controller.reconciler.resources import CONNECTIONS
 
@@ -143,10 +143,8 @@ async def _ask(connection: Connection) -> tuple[str | None, Problem | None]:
         async with asyncio.timeout(CHECK_TIMEOUT):
             version = await connection.client.version()
             await connection.client.nodes()
-    except CredentialsRejected as error:
-        return None, Problem("CredentialsRejected", str(error))
     except BacalhauError as error:
-        return None, Problem("BacalhauUnavailable", str(error))
+        return None, problem_of(error)
     except TimeoutError:
         return None, Problem(
             "BacalhauUnavailable", f"{connection.client} did not answer within {CHECK_TIMEOUT:g} s."

@@ -23,7 +23,7 @@ from controller.api.dag import (
     Shutdown,
     parse_dag,
 )
-from controller.bacalhau.errors import BacalhauError, CredentialsRejected
+from controller.bacalhau.errors import BacalhauError
 from controller.engine import (
     Controls,
     Emit,
@@ -48,7 +48,7 @@ from controller.kube.status import StatusWriter
 from controller.kube.stored import StoredObject
 from controller.reconciler.access import Unresolved
 from controller.reconciler.active import SPEC_CHANGED, ActiveRun
-from controller.reconciler.connection import Connection, Key, Problem
+from controller.reconciler.connection import Connection, Key, Problem, problem_of
 from controller.reconciler.pool import ConnectionPool
 from controller.reconciler.recovery import recover
 from controller.reconciler.resources import DAGS
@@ -123,6 +123,8 @@ class DAGReconciler:
 
     async def aclose(self) -> None:
         """Leave all runs where they are. Another process, or this one later, takes them up again."""
+        for active in self._active.values():
+            active.report()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WRITES_SECONDS):
                 await asyncio.gather(*(writer.flush() for writer in self._writers.values()))
@@ -140,7 +142,7 @@ class DAGReconciler:
         active.advance(
             _controls(spec),
             generation=generation,
-            hindrance=changed or active.connection.problem,
+            hindrance=changed or active.problem,
         )
         if active.run.phase.is_terminal:
             await self._finish(key, body, active)
@@ -164,10 +166,7 @@ class DAGReconciler:
         except Unresolved as error:
             self._postpone(key, body, error.problem)
         except BacalhauError as error:
-            reason = (
-                "CredentialsRejected" if isinstance(error, CredentialsRejected) else "BacalhauUnavailable"
-            )
-            self._postpone(key, body, Problem(reason, str(error)))
+            self._postpone(key, body, problem_of(error))
         return None
 
     async def _take_up(self, key: Key, body: Body, dag: BacalhauDAG, graph: Graph) -> ActiveRun:
@@ -284,7 +283,7 @@ class DAGReconciler:
         active.advance(
             Controls(cancel=True),
             generation=body["metadata"]["generation"],
-            hindrance=active.connection.problem,
+            hindrance=active.problem,
         )
         return active.run.phase.is_terminal
 

@@ -6,6 +6,7 @@ A DAG never sees a connection's URL or credentials: it asks for the connection t
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -78,7 +79,12 @@ class ConnectionPool:
             if key in self._connections:
                 await self._connections[key].renew(access)
             else:
-                self._connections[key] = Connection(key, access, on_change=lambda: self._changed(key))
+                self._connections[key] = Connection(
+                    key,
+                    access,
+                    on_change=partial(self._changed, key),
+                    recheck=partial(self._recheck, key),
+                )
                 self.wake_users(key)
             return self._connections[key]
 

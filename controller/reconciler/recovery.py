@@ -5,6 +5,7 @@ lost. It also settles whether a submission is in doubt: an attempt that the list
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
@@ -13,9 +14,12 @@ from controller.api.bacalhau import Job, JobSighting
 from controller.bacalhau.client import BacalhauClient
 from controller.engine import JobSeen, Run
 from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
+from controller.engine.state import NodeState
 
 MAX_LOOKUPS = 16
 """Jobs asked for at once."""
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +44,7 @@ async def recover(run: Run, client: BacalhauClient) -> Recovered:
     found = [
         (node, attempt, job)
         for node, attempt, job in sorted(_attempts(jobs, run.context.uid), key=itemgetter(0, 1))
-        if node in run.graph.index
-        and not run.node(node).phase.is_terminal
-        and attempt >= run.node(node).attempt
+        if node in run.graph.index and _is_news(run.node(node), attempt)
     ]
     found += [
         (node, run.node(node).attempt, job)
@@ -53,16 +55,26 @@ async def recover(run: Run, client: BacalhauClient) -> Recovered:
     return Recovered(sightings=await _look_up(found, client))
 
 
+def _is_news(node: NodeState, attempt: int) -> bool:
+    """Tell whether an attempt says more than the status. An older one does not, even if Bacalhau has lost those after it."""
+    return not node.phase.is_terminal and attempt >= node.attempt
+
+
 def _attempts(jobs: Iterable[Job], uid: str) -> Iterator[tuple[str, int, Job]]:
     """Give each job's node and attempt. Labels that are not ours, or are garbage, are somebody else's jobs."""
     for job in jobs:
-        node, attempt = job.meta.get(NODE_LABEL), job.meta.get(ATTEMPT_LABEL, "")
-        if job.meta.get(UID_LABEL) == uid and node is not None and attempt.isdecimal():
-            yield node, int(attempt), job
+        node, attempt = job.meta.get(NODE_LABEL), _attempt(job)
+        if job.meta.get(UID_LABEL) == uid and node is not None and attempt is not None:
+            yield node, attempt, job
+
+
+def _attempt(job: Job) -> int | None:
+    label = job.meta.get(ATTEMPT_LABEL, "")
+    return int(label) if _NUMBER.fullmatch(label) else None
 
 
 async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient) -> list[JobSeen]:
-    """Add the executions to jobs that have ended; a list comes without them."""
+    """Add the executions to jobs that have ended; a list comes without them. The first failure ends all look-ups."""
     places = asyncio.Semaphore(MAX_LOOKUPS)
 
     async def complete(node: str, attempt: int, job: Job) -> JobSeen:
@@ -71,4 +83,9 @@ async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient
                 job = await client.get(job.id, namespace=job.namespace, executions=True) or job
         return JobSeen(node=node, attempt=attempt, sighting=JobSighting(job=job))
 
-    return list(await asyncio.gather(*(complete(*item) for item in found)))
+    try:
+        async with asyncio.TaskGroup() as group:
+            lookups = [group.create_task(complete(*item)) for item in found]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [lookup.result() for lookup in lookups]

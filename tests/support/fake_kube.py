@@ -8,9 +8,11 @@ by resourceVersion and UID, finalizers. The contract tests hold it to what a rea
 import asyncio
 import copy
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 
@@ -223,7 +225,8 @@ class FakeKube:
         old = self._existing(path)
         if not old["metadata"].get("finalizers"):
             return self.objects.pop(path)
-        metadata = {**old["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+        now = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata = {"deletionTimestamp": now} | old["metadata"]
         return self._store(path, old, {**old, "metadata": metadata})
 
     def _store(self, path: str, old: Body, new: Body) -> Body:

@@ -6,12 +6,12 @@ Waiting follows Kubernetes' watches and is bounded. What a test reads of Bacalha
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from kubernetes.aio import client, config, watch
 
 from controller.api import GROUP, VERSION
@@ -41,8 +41,9 @@ class Workspace:
         return self.plane.kubectl("-n", self.namespace, *arguments, stdin=stdin, timeout=timeout)
 
     def apply(self, *manifests: Mapping[str, Any]) -> None:
-        """Apply objects in this namespace."""
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+        """Apply objects in this namespace. JSON, since YAML would read some names as something else."""
+        objects = {"apiVersion": "v1", "kind": "List", "items": manifests}
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(objects))
 
     def connect(self, name: str = "default", **spec: Any) -> None:
         """Apply a BacalhauConnection to the plane's Bacalhau and IPFS node; `spec` replaces parts of it."""

@@ -286,6 +286,36 @@ async def test_a_restart_of_the_orchestrator_is_told_to_who_waits() -> None:
         assert sighting.job.created_at < restarted
 
 
+@pytest.mark.parametrize("jobs", [1, 20], ids=["a look at one", "a list"])
+async def test_a_failure_that_nobody_foresaw_stops_no_look_for_good(
+    jobs: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with lab(script=lambda job: Fate(ends_after=30.0)) as it:
+        subscribers = [await it.submit(f"job-{i}") for i in range(jobs)]
+        await asyncio.sleep(1)
+        with monkeypatch.context() as broken:
+            broken.setattr("controller.bacalhau.client.BacalhauClient._read", _raise_unforeseen)
+            await asyncio.sleep(10)
+        for subscriber in subscribers:
+            await subscriber.until_ended()
+    assert any(record.exc_info for record in caplog.records)
+
+
+def _raise_unforeseen(*_: Any) -> None:
+    raise RuntimeError("nobody foresaw this")
+
+
+async def test_the_budget_can_change() -> None:
+    async with lab(rate=1000.0, script=lambda job: Fate(ends_after=None)) as it:
+        for i in range(200):
+            await it.submit(f"job-{i}", exclusive=False)
+        it.tracker.allow(requests_per_second=5.0)
+        await asyncio.sleep(1)
+        before = len(it.fake.requests)
+        await asyncio.sleep(20)
+        assert len(it.fake.requests) - before <= 20 * 5 + 5
+
+
 async def test_nobody_asks_for_nodes_while_jobs_run() -> None:
     async with lab(script=lambda job: Fate(ends_after=100.0)) as it:
         await (await it.submit("a")).until_ended()

@@ -149,6 +149,10 @@ MISTAKES: dict[str, tuple[DAGSpec, str]] = {
         dag(node("split"), node("b", reads=["splitt"])),
         'spec.nodes[b].job: the expression nodes.splitt: "splitt" is not a node of this DAG; did you mean "split"?',
     ),
+    "expression that does not name its node": (
+        dag(node("a"), node("b", job=job(Env={"A": "${{ nodes[params.x].stdout }}"}))),
+        'spec.nodes[b].job: an expression reads nodes without naming one; write nodes["name"] to wait for it.',
+    ),
     "expression with an unknown fact of the DAG": (
         dag(node("a", job=job(Env={"A": "${{ dag.nmae }}"}))),
         'spec.nodes[a].job: the expression dag.nmae: "nmae" is not known of a DAG; did you mean "name"?',
