@@ -5,7 +5,7 @@ from collections import OrderedDict
 from typing import Any
 
 from controller.bacalhau.errors import InputUnresolved, ServerError, UnexpectedAnswer
-from controller.bacalhau.http import Answer, Channel
+from controller.bacalhau.http import Answer, Channel, Params
 
 __all__ = ["IpfsApi"]
 
@@ -39,21 +39,36 @@ class IpfsApi:
         self._known.move_to_end(place)
         return self._known[place]
 
+    async def tail(self, cid: str, path: str, *, size: int) -> str:
+        """The last so many bytes of a file inside the directory ``cid``, as text.
+
+        Raises:
+            InputUnresolved: the directory has no such entry.
+            Transient: the node cannot say now.
+        """
+        place = f"{cid}/{path}"
+        stat = _json(await self._successful(place, "files/stat", {"arg": f"/ipfs/{place}"}))
+        offset = max(int(stat.get("Size") or 0) - size, 0)
+        content = await self._successful(place, "cat", {"arg": place, "offset": offset, "length": size})
+        return content.decode(errors="replace")
+
     def _remember(self, place: str, cid: str) -> None:
         self._known[place] = cid
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
     async def _ask(self, place: str) -> str:
-        answer = await self._channel.request(
-            "POST", "api/v0/dag/resolve", operation="resolve", params={"arg": place}
-        )
+        return self._resolved(place, await self._successful(place, "dag/resolve", {"arg": place}))
+
+    async def _successful(self, place: str, command: str, params: Params) -> bytes:
+        operation = command.rpartition("/")[2]
+        answer = await self._channel.request("POST", f"api/v0/{command}", operation=operation, params=params)
         if answer.status == 200:
-            return self._resolved(place, answer)
+            return answer.body
         raise self._failure(place, answer)
 
-    def _resolved(self, place: str, answer: Answer) -> str:
-        reply = _json(answer.body)
+    def _resolved(self, place: str, body: bytes) -> str:
+        reply = _json(body)
         try:
             cid, remainder = reply["Cid"]["/"], reply.get("RemPath", "")
         except (KeyError, TypeError) as error:
@@ -70,7 +85,7 @@ class IpfsApi:
         said = str(reply.get("Message", "")) or f"HTTP {answer.status}"
         if any(phrase in said for phrase in NO_SUCH_ENTRY):
             return _missing(place)
-        return ServerError(f"{self._channel} cannot resolve the path: {place}. It says: {said}.")
+        return ServerError(f"{self._channel} cannot read the path: {place}. It says: {said}.")
 
 
 def _missing(place: str) -> InputUnresolved:

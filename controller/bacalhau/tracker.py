@@ -44,8 +44,9 @@ TICK_SECONDS = 0.001
 OVERLAP_SECONDS = 0.5
 """Changes become visible in the order of commits, which is not quite the order of their times."""
 
-LOOK_SHARE = 4
-"""Pause at least so many times as long as a look took: large jobs and slow servers are asked less."""
+GET_SHARE = 2
+LIST_SHARE = 8
+"""Pause at least so many times as long as a look took: large jobs, large runs and slow servers are asked less."""
 
 WAITING = (JobState.UNDEFINED, JobState.PENDING, JobState.QUEUED)
 COMPANY = 0.5
@@ -100,6 +101,7 @@ class _Namespace:
     newest: float | None = None
     """The latest modification (unix seconds) that a list has shown; None before the first list."""
     listing: bool = False
+    experience: pace.Experience = field(default_factory=pace.Experience)
 
 
 class Tracker:
@@ -172,7 +174,7 @@ class Tracker:
         place = self._namespace(namespace)
         place.jobs[job_id] = watched
         place.size += 1
-        self._plan(watched, now + pace.interval(0.0, spread=random.random()))
+        self._plan(watched, now + place.experience.first_look(spread=random.random()))
 
     def forget(self, job_id: str) -> None:
         """Follow the job no longer. Unknown jobs are fine."""
@@ -220,20 +222,27 @@ class Tracker:
         if watched is None:
             return None
         place = self._namespace(watched.namespace)
-        if watched.exclusive and watched.get_by > now and not place.listing:
-            soon = now + COMPANY * pace.interval(now - watched.born)
-            due = [watched, *(job for job in place.jobs.values() if self._schedule.is_due(job, soon))]
-            if len(due) > pace.list_cost(place.size):
-                return self._prepare_list(place, due)
+        if watched.exclusive and watched.get_by > now and self._list_pays(place, watched, now):
+            return self._prepare_list(place, watched, now)
         self._budget.spend(1.0)
         return lambda: self._get(watched)
 
-    def _prepare_list(self, place: _Namespace, due: list[_Watched]) -> Callable[[], Awaitable[None]]:
-        for watched in due:
+    def _list_pays(self, place: _Namespace, first: _Watched, now: float) -> bool:
+        """Whether a list costs less than looking at each of the jobs that are due, or nearly."""
+        if place.listing:
+            return False
+        soon = now + COMPANY * pace.interval(now - first.born)
+        due = sum(self._schedule.is_due(watched, soon) for watched in place.jobs.values())
+        return 1 + due > pace.list_cost(place.size)
+
+    def _prepare_list(self, place: _Namespace, first: _Watched, now: float) -> Callable[[], Awaitable[None]]:
+        """A list shows the changes of all jobs, so none but those that need more is looked at meanwhile."""
+        served = [first, *(watched for watched in place.jobs.values() if watched.get_by > now)]
+        for watched in served:
             self._schedule.discard(watched)
         place.listing = True
         self._budget.spend(pace.list_cost(place.size))
-        return lambda: self._list(place, due)
+        return lambda: self._list(place, served)
 
     def _measure(self, now: float) -> None:
         """Find out, now and then, by how much all looking has to slow down to stay within the budget."""
@@ -300,7 +309,7 @@ class Tracker:
         watched.missing_since, watched.missing_looks = None, 0
         watched.get_by = _now() + _resync_after(job)
         await self._tell(watched, job)
-        self._look_again(watched, took=_now() - started)
+        self._look_again(watched, not_before=_now() + GET_SHARE * (_now() - started))
 
     async def _list(self, place: _Namespace, due: list[_Watched]) -> None:
         started = _now()
@@ -314,8 +323,9 @@ class Tracker:
             return
         finally:
             place.listing = False
+        not_before = _now() + LIST_SHARE * (_now() - started)
         for watched in due:
-            self._look_again(watched, took=_now() - started)
+            self._look_again(watched, not_before=not_before)
 
     async def _read_list(self, place: _Namespace) -> None:
         """Read the newest changes; the first time all jobs, to learn how many there are."""
@@ -339,7 +349,7 @@ class Tracker:
         else:
             await self._tell(watched, job)
 
-    def _look_again(self, watched: _Watched, *, took: float) -> None:
+    def _look_again(self, watched: _Watched, *, not_before: float) -> None:
         """Put the job back into the schedule, unless it is there no more."""
         if self._jobs.get(watched.job_id) is not watched:
             return
@@ -347,7 +357,7 @@ class Tracker:
         if watched.revision is None:  # the list went not back far enough to show it
             watched.get_by = now
         wait = pace.interval(now - watched.born, stretch=self._stretch, spread=random.random())
-        self._plan(watched, min(now + max(wait, LOOK_SHARE * took), watched.get_by))
+        self._plan(watched, min(max(now + wait, not_before), watched.get_by))
 
     async def _tell(self, watched: _Watched, job: Job) -> None:
         epoch = await self._epoch_for(watched, job)
@@ -356,6 +366,7 @@ class Tracker:
             return
         watched.revision = (job.version, job.revision)
         if job.state.is_terminal:
+            self._namespace(watched.namespace).experience.add(job.modified_at - job.created_at)
             self.forget(watched.job_id)
         if known != watched.told:
             watched.told = known

@@ -5,13 +5,22 @@ An ``Artifact`` holds all that is needed to mount a result, so that a run can go
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from controller.api.bacalhau import SpecConfig
 from controller.api.dag import Artifact
 from controller.engine.problems import RenderError
 
 
 def artifact_of(published: SpecConfig) -> Artifact | None:
-    """Describe what an execution published; nothing if no later job could find it."""
+    """Describe what an execution published; nothing if no later job could find it, or a status could not hold it."""
+    try:
+        return _described(published)
+    except ValidationError:
+        return None
+
+
+def _described(published: SpecConfig) -> Artifact | None:
     params = published.params
     match published.type:
         case "ipfs" if params.get("CID"):

@@ -6,6 +6,7 @@ become code.
 
 The runtime is Google's (``cel-expr-python``). It ends every evaluation by itself: it has a budget for iterations and for recursion,
 which the other two libraries for Python lack. Memory, and what a single iteration takes, are bounded here.
+It ends a text at the character NUL, which no argument or environment variable of a job could carry either.
 """
 
 import json

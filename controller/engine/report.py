@@ -5,8 +5,12 @@ from typing import Any
 from controller.api.dag import Condition, DAGStatus, NodePhase, RunPhase
 from controller.engine.artifacts import part_of
 from controller.engine.outcome import failure_summary, progress, tally
+from controller.engine.problems import cut
 from controller.engine.run import Run
 from controller.engine.state import timestamp
+
+MAX_STATUS_MESSAGE = 4096
+"""Characters that the schema allows."""
 
 CONDITION_TYPES = ("Succeeded", "Ready", "Reconciling", "Stalled")
 
@@ -28,7 +32,7 @@ class Reporter:
             hindrance: reason and message of what keeps the run from going on, such as an unreachable Bacalhau.
         """
         run = self.run
-        message = self._message(hindrance)
+        message = cut(self._message(hindrance), MAX_STATUS_MESSAGE)
         status: dict[str, Any] = {
             "observedGeneration": generation,
             "phase": run.phase.value,
@@ -138,6 +142,7 @@ def rejection(
 ) -> dict[str, Any]:
     """Give the status of a DAG that has no run: one that is wrong, or one whose connection is not there yet."""
     before = {condition.type: condition for condition in (status.conditions if status else [])}
+    message = cut(message, MAX_STATUS_MESSAGE)
     return {
         "observedGeneration": generation,
         "phase": phase.value,

@@ -5,11 +5,7 @@ was uninstalled blocks the deletion of nothing that is finished. Its name differ
 set: kopf takes away its own from objects that need none, and the two would undo each other's work for ever.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from controller.kube.errors import Conflict, Gone
-from controller.kube.status import OnWritten, StatusWriter
 from controller.kube.stored import StoredObject
 
 FINALIZER = "bacalhau.org/stop-jobs"
@@ -24,54 +20,51 @@ def is_held(stored: StoredObject) -> bool:
 
 
 async def hold(stored: StoredObject) -> None:
-    """Add the finalizer, unless it is there or the object is being deleted already.
+    """Add the finalizer to the object as it is known; if it is there already, make sure that the object is known as it is.
 
-    Raises a ``KubeError``: ``Gone`` if there is no such object any more.
+    Whoever holds an object is about to act upon it, and must not do so on the strength of a copy that is out of date, as a watch may
+    bring it: the object may have ended since, or be on its way out.
+
+    Raises a ``KubeError``: ``Conflict`` if the object has changed since, ``Gone`` if it does not exist any more.
     """
-    await _amend(
-        stored, lambda held: held if stored.being_deleted or FINALIZER in held else [*held, FINALIZER]
-    )
+    async with stored.lane:
+        held = list(stored.metadata.get("finalizers", ()))
+        if FINALIZER in held:
+            await _confirm(stored)
+        else:
+            await stored.patch_metadata({"finalizers": [*held, FINALIZER]})
+
+
+async def _confirm(stored: StoredObject) -> None:
+    known = stored.version
+    await _read_again(stored)
+    if stored.version != known:
+        raise Conflict(f"{stored.ref} has changed since it was looked at.")
 
 
 async def release(stored: StoredObject) -> None:
-    """Remove the finalizer; fine if the finalizer, or the object, is gone already.
+    """Remove the finalizer, reading again after a conflict; fine if the finalizer, or the object, is gone already.
 
     Raises a ``KubeError``.
     """
     try:
-        await _amend(stored, lambda held: [name for name in held if name != FINALIZER])
+        async with stored.lane:
+            await _remove(stored)
     except Gone:
         return
 
 
-async def finish(
-    writer: StatusWriter, delta: Mapping[str, Any], *, on_written: OnWritten | None = None
-) -> None:
-    """Write an object's last status, and then, only then, remove the finalizer.
-
-    Waits for both. If the writer has fallen silent instead, because the object is gone or in other hands, the
-    finalizer is not touched. Raises a ``KubeError``.
-    """
-    writer.update(delta, urgent=True, on_written=on_written)
-    await writer.flush()
-    if not writer.lost:
-        await release(writer.stored)
-
-
-async def _amend(stored: StoredObject, change: Callable[[list[str]], list[str]]) -> None:
-    """Set the finalizers to what ``change`` makes of them, reading again after a conflict."""
-    async with stored.lane:
-        for attempt in range(1, _ATTEMPTS + 1):
-            held = list(stored.metadata.get("finalizers", ()))
-            wanted = change(held)
-            if wanted == held:
-                return
-            try:
-                await stored.patch_metadata({"finalizers": wanted})
-            except Conflict:
-                if attempt == _ATTEMPTS:
-                    raise
-                await _read_again(stored)
+async def _remove(stored: StoredObject) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        if not is_held(stored):
+            return
+        remaining = [name for name in stored.metadata["finalizers"] if name != FINALIZER]
+        try:
+            await stored.patch_metadata({"finalizers": remaining})
+        except Conflict:
+            if attempt == _ATTEMPTS:
+                raise
+            await _read_again(stored)
 
 
 async def _read_again(stored: StoredObject) -> None:

@@ -138,6 +138,11 @@ class StatusWriter:
             self._hurry.set()
             await asyncio.wait({self._start()})
 
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called once everything handed over so far is written or given up, without the pauses between writes."""
+        self._hurry.set()
+        self._start().add_done_callback(lambda _: call())
+
     async def close(self) -> None:
         """Stop writing at once; what is not written stays unwritten."""
         self.lost = self.lost or Lost.CLOSED

@@ -82,6 +82,11 @@ class StoredObject:
         return {"resourceVersion": self.metadata["resourceVersion"], "uid": self.ref.uid}
 
 
+def is_outdated(body: Body, known: Body | None) -> bool:
+    """Whether a copy is older than one that is known. Objects of one resource can be compared, also those that share a name."""
+    return known is not None and _version(body["metadata"]) < _version(known["metadata"])
+
+
 def _kept(metadata: Body) -> Body:
     return {key: metadata[key] for key in _KEPT if key in metadata}
 

@@ -36,6 +36,7 @@ from controller.kube.backoff import Backoff
 from controller.kube.events import EventRecorder
 from controller.kube.status import StatusWriter
 from controller.reconciler.connection import Connection, Problem, problem_of
+from controller.reconciler.last_words import has_last_words, with_last_words
 from controller.reconciler.recovery import Recovered
 
 SPEC_CHANGED = Problem(
@@ -290,7 +291,14 @@ class ActiveRun:
     def _seen(self, node: str, attempt: int, sighting: JobSighting) -> None:
         if sighting.job.state.is_terminal:
             self._unfollow(sighting.job.id)
-        self.observe([JobSeen(node=node, attempt=attempt, sighting=sighting)])
+        if self.connection.ipfs and has_last_words(sighting.job):
+            self._spawn(self._explain(JobSeen(node=node, attempt=attempt, sighting=sighting)))
+        else:
+            self.observe([JobSeen(node=node, attempt=attempt, sighting=sighting)])
+
+    async def _explain(self, seen: JobSeen) -> None:
+        explained = await with_last_words(seen.sighting, self.connection.ipfs)
+        self.observe([JobSeen(node=seen.node, attempt=seen.attempt, sighting=explained)])
 
     def _lost(self, node: str, attempt: int, job_id: str) -> None:
         self._unfollow(job_id)

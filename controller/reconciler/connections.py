@@ -18,7 +18,7 @@ from controller.kube.events import EventRecorder
 from controller.kube.objects import Body, ObjectRef, Objects
 from controller.kube.queue import WorkQueue
 from controller.kube.status import StatusWriter
-from controller.kube.stored import StoredObject
+from controller.kube.stored import StoredObject, is_outdated
 from controller.reconciler.access import Unresolved
 from controller.reconciler.connection import Connection, Key, Problem, problem_of
 from controller.reconciler.pool import ConnectionPool
@@ -53,12 +53,14 @@ class ConnectionReconciler:
     def observe(self, body: Body, *, deleted: bool) -> None:
         """Take note of a copy that the watch brought. Only a changed spec is worth a check of its own."""
         key = (body["metadata"]["namespace"], body["metadata"]["name"])
-        before = self._bodies.get(key)
+        before, writer = self._bodies.get(key), self._writers.get(key)
+        if is_outdated(body, before):
+            return
         if deleted:
             self._bodies.pop(key, None)
         else:
             self._bodies[key] = body
-        if writer := self._writers.get(key):
+        if writer and not writer.is_stale(body):
             writer.observe(body)
         if deleted or before is None or _identity(before) != _identity(body):
             self._queue.add(key)
@@ -89,7 +91,7 @@ class ConnectionReconciler:
 
     def _say(self, key: Key, body: Body, *, version: str | None, problem: Problem | None) -> None:
         writer = self._writer(key, body)
-        before = ConnectionStatus.model_validate(body.get("status") or {})
+        before = ConnectionStatus.model_validate(writer.stored.status)
         known = {item.type: item for item in before.conditions}.get("Ready")
         ready = condition(
             known,
@@ -129,11 +131,14 @@ class ConnectionReconciler:
         if writer := self._writers.pop(key, None):
             await writer.close()
         await self._pool.drop(key)
-        self._queue.discard(key)
+        if key in self._bodies:  # created anew meanwhile
+            self._queue.add(key)
+        else:
+            self._queue.discard(key)
 
     async def aclose(self) -> None:
         """Stop writing."""
-        for writer in self._writers.values():
+        for writer in list(self._writers.values()):
             await writer.close()
 
 

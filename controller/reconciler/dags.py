@@ -37,28 +37,30 @@ from controller.engine import (
     run_namespace,
 )
 from controller.engine.problems import shown
-from controller.engine.state import timestamp, unix_time
+from controller.engine.state import timestamp
+from controller.engine.stopping import StopCause, stop_reason
 from controller.kube import finalizer
 from controller.kube.budget import WriteBudget
-from controller.kube.errors import Refused
+from controller.kube.errors import Conflict, Gone, KubeError, Refused
 from controller.kube.events import EventRecorder
 from controller.kube.objects import Body, ObjectRef, Objects
 from controller.kube.queue import WorkQueue
-from controller.kube.status import StatusWriter
-from controller.kube.stored import StoredObject
+from controller.kube.status import Lost, StatusWriter
+from controller.kube.stored import StoredObject, is_outdated
 from controller.reconciler.access import Unresolved
 from controller.reconciler.active import SPEC_CHANGED, ActiveRun
 from controller.reconciler.connection import Connection, Key, Problem, problem_of
 from controller.reconciler.pool import ConnectionPool
-from controller.reconciler.recovery import recover
+from controller.reconciler.recovery import recover, stop_all
 from controller.reconciler.resources import DAGS
 
 _log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 30.0
 LAST_WRITES_SECONDS = 3.0
 MAX_PROBLEMS_SHOWN = 5
 MAX_MESSAGE = 1024
+
+DELETED = stop_reason(StopCause.CANCELLED, "the DAG is being deleted")
 
 
 class DAGReconciler:
@@ -87,36 +89,53 @@ class DAGReconciler:
         self._bodies: dict[Key, Body] = {}
         self._writers: dict[Key, StatusWriter] = {}
         self._active: dict[Key, ActiveRun] = {}
+        self._said: dict[Key, Problem] = {}
+        self._deadlines: dict[Key, float] = {}
 
     def observe(self, body: Body, *, deleted: bool) -> None:
         """Take note of a copy that the watch brought. Copies of DAGs that have ended for good are not kept."""
         key = (body["metadata"]["namespace"], body["metadata"]["name"])
-        writer = self._writers.get(key)
+        known, writer = self._bodies.get(key), self._writers.get(key)
+        if is_outdated(body, known) or (writer and writer.is_stale(body)):
+            return
         if writer:
             writer.observe(body)
-        if deleted:
+        if deleted or (key not in self._active and _is_settled(body)):
             self._bodies.pop(key, None)
-        elif key in self._active or not _is_settled(body):
-            if not (writer and writer.is_stale(body)):
-                self._bodies[key] = body
+            if known is None and writer is None:
+                return
         else:
-            return
+            self._bodies[key] = body
         self._queue.add(key)
 
     async def reconcile(self, key: Key) -> None:
-        """Take a DAG one step further. An exception has it tried again later, and disturbs no other DAG."""
+        """Take a DAG one step further. Whatever goes wrong, it is tried again later, and disturbs no other DAG."""
         body = self._bodies.get(key)
+        try:
+            await self._step(key, body)
+        except Gone:
+            await self._forget(key, body)
+        except KubeError as error:
+            _log.info("%s in namespace %s is tried again: %s", key[1], key[0], error)
+            self._queue.add_rate_limited(key)
+        except Exception:
+            await self._close(key)  # what is in memory may be wrong now; the next try builds it anew
+            raise
+
+    async def _step(self, key: Key, body: Body | None) -> None:
         writer = self._writers.get(key)
-        if body is None:
-            await self._forget(key, None)
+        if body is None or (writer and writer.lost is Lost.GONE):
+            await self._forget(key, body)
             return
         if writer and writer.stored.is_another(body):
-            await self._close(key, body)
+            self._deadlines.pop(key, None)
+        if writer and (writer.lost or writer.stored.is_another(body)):
+            await self._close(key)
         if "deletionTimestamp" in body["metadata"]:
             await self._delete(key, body)
-        elif _wants_rerun(body) and key not in self._active:
-            await self._rerun(key, body)
-        elif _has_ended(body) and key not in self._active:
+        elif key not in self._active and writer and writer.is_stale(body):
+            return  # the watch will bring what is newer
+        elif key not in self._active and _has_ended(body, self._status(key, body)):
             await self._settle(key, body)
         else:
             await self._advance(key, body)
@@ -128,93 +147,98 @@ class DAGReconciler:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WRITES_SECONDS):
                 await asyncio.gather(*(writer.flush() for writer in self._writers.values()))
-        for key, body in list(self._bodies.items()):
-            await self._forget(key, body)
+        for key in {*self._active, *self._writers}:
+            await self._close(key)
 
     # Running
 
     async def _advance(self, key: Key, body: Body) -> None:
         active = self._active.get(key) or await self._begin(key, body)
-        if active is None:
-            return
-        spec, generation = body["spec"], body["metadata"]["generation"]
-        changed = active.check_spec(generation, lambda: parse_dag(dict(body)).spec)
-        active.advance(
-            _controls(spec),
-            generation=generation,
-            hindrance=changed or active.problem,
-        )
+        if active is None or self._bodies.get(key) is not body:
+            return  # what came meanwhile has its own turn
+        if not active.run.phase.is_terminal:
+            spec, generation = body["spec"], body["metadata"]["generation"]
+            changed = active.check_spec(generation, lambda: parse_dag(dict(body)).spec)
+            active.advance(
+                _controls(spec),
+                generation=generation,
+                hindrance=changed or active.problem,
+            )
         if active.run.phase.is_terminal:
             await self._finish(key, body, active)
 
     async def _begin(self, key: Key, body: Body) -> ActiveRun | None:
         """Start a run, or take up one that an earlier process left. Says in the status why it cannot."""
         try:
-            dag = parse_dag(dict(body))
-            graph = Graph.compile(dag.spec)
-        except ValidationError as error:
-            await self._reject(key, body, Problem("InvalidSpec", _readable(error)))
-            return None
-        except InvalidDAG as error:
-            await self._reject(key, body, Problem("InvalidDAG", str(error)))
+            dag, graph = _compiled(body)
+        except _Unfit as error:
+            self._reject(key, body, error.problem)
             return None
         if dag.status and dag.status.graph_hash not in (None, graph.hash):
-            await self._reject(key, body, SPEC_CHANGED)
+            self._reject(key, body, SPEC_CHANGED)
             return None
         try:
             return await self._take_up(key, body, dag, graph)
-        except Unresolved as error:
-            self._postpone(key, body, error.problem)
-        except BacalhauError as error:
-            self._postpone(key, body, problem_of(error))
+        except Conflict:
+            self.observe(await self._writer(key, body).stored.read(), deleted=False)
+        except (Unresolved, BacalhauError) as error:
+            self._postpone(key, body, error)
         return None
 
     async def _take_up(self, key: Key, body: Body, dag: BacalhauDAG, graph: Graph) -> ActiveRun:
         connection = await self._pool.require(_connection_key(body), user=key)
         writer = self._writer(key, body)
         await finalizer.hold(writer.stored)
-        has_started = dag.status is not None and dag.status.start_time is not None
-        run = Run(graph, _context(dag, connection), dag.status if has_started else None)
-        recovered = await recover(run, connection.client)
+        run = Run(graph, _context(body, connection), dag.status if _has_started(_status(body)) else None)
+        recovered = await recover(run, connection.client, ipfs=connection.ipfs)
         active = ActiveRun(
             run=run,
             reporter=Reporter(run, dag.status, now=time.time()),
             connection=connection,
-            exclusive=connection.access.spec.bacalhau_namespace is None,
+            exclusive=run.context.bacalhau_namespace == _own_namespace(body),
             writer=writer,
             events=self._events,
             wake=lambda delay: self._queue.add_after(key, delay),
         )
         self._active[key] = active
+        self._said.pop(key, None)
         active.resume(recovered)
         return active
 
-    def _postpone(self, key: Key, body: Body, problem: Problem) -> None:
+    def _postpone(self, key: Key, body: Body, error: Unresolved | BacalhauError) -> None:
         """Say what the DAG waits for, and try again. The connection wakes it as soon as it can go on."""
-        phase = RunPhase(_status(body).get("phase") or RunPhase.PENDING)
-        self._say(key, body, phase, problem)
+        if isinstance(error, Unresolved):
+            self._say(key, body, error.problem)
+        else:
+            self._say(key, body, problem_of(error))
+            self._pool.recheck_for(key)
         self._queue.add_rate_limited(key)
 
-    async def _reject(self, key: Key, body: Body, problem: Problem) -> None:
-        """End a DAG that cannot run as it is written. A new spec gives it another chance."""
-        self._say(key, body, RunPhase.ERROR, problem)
-        await self._flush(self._writers[key])
-        await self._forget(key, body)
+    def _reject(self, key: Key, body: Body, problem: Problem) -> None:
+        """End a DAG that cannot run as it is written. A new spec gives it another chance.
 
-    def _say(self, key: Key, body: Body, phase: RunPhase, problem: Problem) -> None:
+        One that has started only waits for its spec to be restored: its jobs may still run.
+        """
+        if _has_started(self._status(key, body)):
+            self._say(key, body, SPEC_CHANGED)
+        else:
+            self._say(key, body, problem, phase=RunPhase.ERROR)
+            self._writers[key].when_idle(partial(self._queue.add, key))
+
+    def _say(self, key: Key, body: Body, problem: Problem, *, phase: RunPhase | None = None) -> None:
         """Write why a DAG has no run, and tell people if that is news."""
         writer = self._writer(key, body)
-        before = _parsed_status(body)
+        before = DAGStatus.model_validate(writer.stored.status)
         delta = rejection(
             before,
-            phase=phase,
+            phase=phase or before.phase or RunPhase.PENDING,
             reason=problem.reason,
             message=problem.message,
             generation=body["metadata"]["generation"],
             now=time.time(),
         )
         announce = None
-        if before is None or before.message != problem.message:
+        if self._said.get(key) != problem and before.message != problem.message:
             announce = partial(
                 self._events.emit,
                 writer.stored.ref,
@@ -222,22 +246,33 @@ class DAGReconciler:
                 reason=problem.reason,
                 message=problem.message,
             )
+        self._said[key] = problem
         writer.update(delta, urgent=True, on_written=announce)
 
     # Ending
 
     async def _finish(self, key: Key, body: Body, active: ActiveRun) -> None:
         """See the last status stored, and only then let go of the object."""
-        await self._flush(active.writer)
+        if not active.writer.idle:
+            active.writer.when_idle(partial(self._queue.add, key))
+            return
         if not active.writer.lost:
             await finalizer.release(active.writer.stored)
         await self._forget(key, body)
 
-    async def _rerun(self, key: Key, body: Body) -> None:
+    async def _settle(self, key: Key, body: Body) -> None:
+        """Deal with a DAG that has ended and has no run in memory: run it again if that is asked, or let go of it."""
+        if _wants_rerun(body, self._status(key, body)):
+            self._reopen(key, body)
+            return
+        await finalizer.release(self._writer(key, body).stored)
+        await self._forget(key, body)
+
+    def _reopen(self, key: Key, body: Body) -> None:
         """Write down what runs again. The run itself begins when the watch brings that back."""
         try:
             delta, event = _reopened(body)
-        except InvalidDAG as error:
+        except (ValidationError, InvalidDAG) as error:
             delta = {"retryID": body["spec"]["retry"]["id"]}
             event = Emit(type="Warning", reason="InvalidRetry", message=str(error))
         writer = self._writer(key, body)
@@ -245,41 +280,43 @@ class DAGReconciler:
             self._events.emit, writer.stored.ref, type=event.type, reason=event.reason, message=event.message
         )
         writer.update(delta, urgent=True, on_written=announce)
-        await self._flush(writer)
-
-    async def _settle(self, key: Key, body: Body) -> None:
-        """Take the finalizer off a DAG that had ended when this process first saw it."""
-        await finalizer.release(self._writer(key, body).stored)
-        await self._forget(key, body)
 
     async def _delete(self, key: Key, body: Body) -> None:
-        """Stop the jobs of a DAG that is being deleted, for a bounded time, and let it go."""
+        """Stop the jobs of a DAG that is being deleted, for a bounded time, and let it go.
+
+        The time counts from when this process learned of the deletion: after an outage the jobs still get their chance to be stopped, and
+        the clock of the API server does not matter.
+        """
         stored = self._writer(key, body).stored
-        if not finalizer.is_held(stored):
+        if not finalizer.is_held(stored) and key not in self._active:
             await self._forget(key, body)
             return
-        remaining = _deleted_at(body) + self._deletion_grace - time.time()
-        if remaining <= 0:
-            self._events.emit(
-                stored.ref,
-                type="Warning",
-                reason="JobsNotStopped",
-                message=f"Bacalhau did not confirm within {self._deletion_grace:g} s that the jobs have stopped; some may "
-                f"still run. Look with: bacalhau job list --namespace {_status(body).get('bacalhauNamespace')}",
-            )
+        now = asyncio.get_running_loop().time()
+        deadline = self._deadlines.setdefault(key, now + self._deletion_grace)
+        if now > deadline:
+            self._announce_leftovers(stored, body)
         elif not await self._cancel(key, body):
-            self._queue.add_after(key, remaining)
+            self._queue.add_after(key, deadline - now + 0.001)
             return
         await finalizer.release(stored)
         await self._forget(key, body)
 
+    def _announce_leftovers(self, stored: StoredObject, body: Body) -> None:
+        namespace = stored.status.get("bacalhauNamespace")
+        where = f" Look with: bacalhau job list --namespace {namespace}" if namespace else ""
+        self._events.emit(
+            stored.ref,
+            type="Warning",
+            reason="JobsNotStopped",
+            message=f"Bacalhau did not confirm within {self._deletion_grace:g} s that the jobs have stopped; some may "
+            f"still run.{where}",
+        )
+
     async def _cancel(self, key: Key, body: Body) -> bool:
         """Stop what runs; tell whether nothing does any more."""
-        if _has_ended(body) and key not in self._active:
-            return True
-        active = self._active.get(key) or await self._begin(key, body)
+        active = self._active.get(key)
         if active is None:
-            return not _status(body).get("startTime") and key not in self._writers
+            return _has_ended(body, self._status(key, body)) or await self._sweep(key, body)
         active.advance(
             Controls(cancel=True),
             generation=body["metadata"]["generation"],
@@ -287,9 +324,19 @@ class DAGReconciler:
         )
         return active.run.phase.is_terminal
 
-    async def _flush(self, writer: StatusWriter) -> None:
-        async with asyncio.timeout(FLUSH_SECONDS):
-            await writer.flush()
+    async def _sweep(self, key: Key, body: Body) -> bool:
+        """Stop the jobs of a DAG that has no run in memory, whatever its graph may be; tell whether none was left."""
+        try:
+            connection = await self._pool.require(_connection_key(body), user=key)
+            namespace = _bacalhau_namespace(body, connection)
+            uid = body["metadata"]["uid"]
+            left = await stop_all(connection.client, namespace=namespace, uid=uid, reason=DELETED)
+        except (Unresolved, BacalhauError) as error:
+            self._postpone(key, body, error)
+            return False
+        if left:
+            self._queue.add_rate_limited(key)
+        return not left
 
     async def _forget(self, key: Key, body: Body | None) -> None:
         """Drop all that is held for a DAG, which was handled as ``body`` shows it.
@@ -298,22 +345,27 @@ class DAGReconciler:
         """
         if self._bodies.get(key) is body:
             self._bodies.pop(key, None)
-        await self._close(key, body)
+        self._deadlines.pop(key, None)
+        await self._close(key)
         if key in self._bodies:
             self._queue.add(key)
         else:
             self._queue.discard(key)
 
-    async def _close(self, key: Key, body: Body | None) -> None:
+    async def _close(self, key: Key) -> None:
         """End the run in memory. Its jobs go on."""
         active, writer = self._active.pop(key, None), self._writers.pop(key, None)
+        self._said.pop(key, None)
+        self._pool.forget_user(key)
         if active:
-            self._pool.forget_user(active.connection.key, user=key)
             await active.aclose()
-        elif body is not None:
-            self._pool.forget_user(_connection_key(body), user=key)
         if writer:
             await writer.close()
+
+    def _status(self, key: Key, body: Body) -> Mapping[str, Any]:
+        """Give the newest known status, which a copy from the watch may lag behind."""
+        writer = self._writers.get(key)
+        return writer.stored.status if writer else _status(body)
 
     def _writer(self, key: Key, body: Body) -> StatusWriter:
         if key not in self._writers:
@@ -343,18 +395,45 @@ def _controls(spec: Mapping[str, Any]) -> Controls:
     )
 
 
-def _context(dag: BacalhauDAG, connection: Connection) -> RunContext:
-    metadata = dag.metadata
-    recorded = dag.status.bacalhau_namespace if dag.status else None
-    own = run_namespace(namespace=metadata.namespace, dag=metadata.name, uid=metadata.uid)
+class _Unfit(Exception):
+    """A DAG that cannot run as it is written."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.message)
+
+
+def _compiled(body: Body) -> tuple[BacalhauDAG, Graph]:
+    try:
+        dag = parse_dag(dict(body))
+        return dag, Graph.compile(dag.spec)
+    except ValidationError as error:
+        raise _Unfit(Problem("InvalidSpec", _readable(error))) from None
+    except InvalidDAG as error:
+        raise _Unfit(Problem("InvalidDAG", str(error))) from None
+
+
+def _context(body: Body, connection: Connection) -> RunContext:
+    metadata = body["metadata"]
     return RunContext(
-        namespace=metadata.namespace,
-        name=metadata.name,
-        uid=metadata.uid,
-        bacalhau_namespace=recorded or connection.access.spec.bacalhau_namespace or own,
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        bacalhau_namespace=_bacalhau_namespace(body, connection),
         queue_timeout=connection.queue_timeout,
         execution_timeout=connection.execution_timeout,
     )
+
+
+def _bacalhau_namespace(body: Body, connection: Connection) -> str:
+    """Give the Bacalhau namespace of a run: the one that it started with, whatever the connection says by now."""
+    recorded: str | None = _status(body).get("bacalhauNamespace")
+    return recorded or connection.access.spec.bacalhau_namespace or _own_namespace(body)
+
+
+def _own_namespace(body: Body) -> str:
+    metadata = body["metadata"]
+    return run_namespace(namespace=metadata["namespace"], dag=metadata["name"], uid=metadata["uid"])
 
 
 def _status(body: Body) -> Mapping[str, Any]:
@@ -362,21 +441,21 @@ def _status(body: Body) -> Mapping[str, Any]:
     return status
 
 
-def _has_ended(body: Body) -> bool:
+def _has_started(status: Mapping[str, Any]) -> bool:
+    return bool(status.get("startTime"))
+
+
+def _has_ended(body: Body, status: Mapping[str, Any]) -> bool:
     """Tell whether nothing remains to be done. A DAG that was rejected before it started has a chance with each new spec."""
-    status = _status(body)
     if not status.get("phase") or not RunPhase(status["phase"]).is_terminal:
         return False
-    return bool(status.get("startTime")) or status.get("observedGeneration") == body["metadata"]["generation"]
+    return _has_started(status) or status.get("observedGeneration") == body["metadata"]["generation"]
 
 
-def _wants_rerun(body: Body) -> bool:
+def _wants_rerun(body: Body, status: Mapping[str, Any]) -> bool:
     """Tell whether a DAG that ran and ended has been asked, since then, to go on with what did not go well."""
     asked = (body["spec"].get("retry") or {}).get("id")
-    status = _status(body)
-    return (
-        bool(asked) and asked != status.get("retryID") and bool(status.get("startTime")) and _has_ended(body)
-    )
+    return bool(asked) and asked != status.get("retryID") and _has_started(status)
 
 
 def _reopened(body: Body) -> tuple[dict[str, Any], Emit]:
@@ -403,24 +482,14 @@ def _reopened(body: Body) -> tuple[dict[str, Any], Emit]:
 
 def _is_settled(body: Body) -> bool:
     """Tell whether a DAG has ended, does not hold the finalizer any more, and is not asked to run again."""
-    return (
-        _has_ended(body)
-        and not _wants_rerun(body)
-        and finalizer.FINALIZER not in body["metadata"].get("finalizers", ())
-    )
-
-
-def _parsed_status(body: Body) -> DAGStatus | None:
-    return DAGStatus.model_validate(body["status"]) if body.get("status") else None
+    status = _status(body)
+    is_held = finalizer.FINALIZER in body["metadata"].get("finalizers", ())
+    return _has_ended(body, status) and not is_held and not _wants_rerun(body, status)
 
 
 def _connection_key(body: Body) -> Key:
     name = (body["spec"].get("connectionRef") or {}).get("name", DEFAULT_CONNECTION.name)
     return body["metadata"]["namespace"], name
-
-
-def _deleted_at(body: Body) -> float:
-    return unix_time(body["metadata"]["deletionTimestamp"]) or 0.0
 
 
 def _readable(error: ValidationError) -> str:

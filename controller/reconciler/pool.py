@@ -44,6 +44,7 @@ class ConnectionPool:
         self._connections: dict[Key, Connection] = {}
         self._unresolved: set[Key] = set()
         self._users: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._used_by: dict[Key, Key] = {}
         self._locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def require(self, key: Key, *, user: Key) -> Connection:
@@ -53,15 +54,28 @@ class ConnectionPool:
             Unresolved: it does not exist, or refers to something that does not.
             KubeError: the API server could not be asked.
         """
+        if self._used_by.get(user, key) != key:
+            self.forget_user(user)
+        self._used_by[user] = key
         self._users[key].add(user)
         if key in self._connections and key not in self._unresolved:
             return self._connections[key]
         return await self.refresh(key)
 
-    def forget_user(self, key: Key, *, user: Key) -> None:
+    def forget_user(self, user: Key) -> None:
         """Stop waking a DAG that has ended. The last one of a connection that is gone has it closed."""
+        key = self._used_by.pop(user, None)
+        if key is None:
+            return
         self._users[key].discard(user)
-        if not self._users[key] and key in self._unresolved:
+        if not self._users[key]:
+            del self._users[key]
+            if key in self._unresolved:
+                self._recheck(key)
+
+    def recheck_for(self, user: Key) -> None:
+        """Have the connection that a DAG waits for checked soon."""
+        if key := self._used_by.get(user):
             self._recheck(key)
 
     async def refresh(self, key: Key) -> Connection:
@@ -101,16 +115,17 @@ class ConnectionPool:
 
     async def drop(self, key: Key) -> None:
         """Give up a connection whose resource is gone: at once for new runs, and for good once no DAG uses it."""
-        self._unresolved.add(key)
-        self.wake_users(key)
-        if not self._users[key]:
-            self._unresolved.discard(key)
-            if connection := self._connections.pop(key, None):
-                await connection.aclose()
+        async with self._locks[key]:
+            self._unresolved.add(key)
+            self.wake_users(key)
+            if key not in self._users:
+                self._unresolved.discard(key)
+                if connection := self._connections.pop(key, None):
+                    await connection.aclose()
 
     def wake_users(self, key: Key) -> None:
         """Have every DAG of a connection look again."""
-        for user in self._users[key]:
+        for user in self._users.get(key, ()):
             self._wake(user)
 
     def _changed(self, key: Key) -> None:

@@ -6,18 +6,23 @@ lost. It also settles whether a submission is in doubt: an attempt that the list
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Any, TypeVar
 
 from controller.api.bacalhau import Job, JobSighting
 from controller.bacalhau.client import BacalhauClient
+from controller.bacalhau.ipfs import IpfsApi
 from controller.engine import JobSeen, Run
 from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
 from controller.engine.state import NodeState
+from controller.reconciler.last_words import with_last_words
 
 MAX_LOOKUPS = 16
 """Jobs asked for at once."""
+
+T = TypeVar("T")
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -34,7 +39,7 @@ class Recovered:
         return [seen for seen in self.sightings if not seen.sighting.job.state.is_terminal]
 
 
-async def recover(run: Run, client: BacalhauClient) -> Recovered:
+async def recover(run: Run, client: BacalhauClient, *, ipfs: IpfsApi | None = None) -> Recovered:
     """Look up the jobs of a run that this process has not seen before.
 
     Raises:
@@ -52,7 +57,25 @@ async def recover(run: Run, client: BacalhauClient) -> Recovered:
         for job in jobs
         if job.id == job_id
     ]
-    return Recovered(sightings=await _look_up(found, client))
+    return Recovered(sightings=await _look_up(found, client, ipfs))
+
+
+async def stop_all(client: BacalhauClient, *, namespace: str, uid: str, reason: str) -> int:
+    """Stop all jobs of a DAG, whatever graph they belong to; gives the number of those that had not ended.
+
+    Raises:
+        BacalhauError: Bacalhau could not be asked.
+    """
+    jobs = [job for job in await client.list_all(namespace) if job.meta.get(UID_LABEL) == uid]
+    left = [job.id for job in jobs if not job.state.is_terminal]
+    places = asyncio.Semaphore(MAX_LOOKUPS)
+
+    async def stop(job_id: str) -> None:
+        async with places:
+            await client.stop(job_id, namespace=namespace, reason=reason)
+
+    await _all(stop(job_id) for job_id in left)
+    return len(left)
 
 
 def _is_news(node: NodeState, attempt: int) -> bool:
@@ -73,19 +96,27 @@ def _attempt(job: Job) -> int | None:
     return int(label) if _NUMBER.fullmatch(label) else None
 
 
-async def _look_up(found: Iterable[tuple[str, int, Job]], client: BacalhauClient) -> list[JobSeen]:
-    """Add the executions to jobs that have ended; a list comes without them. The first failure ends all look-ups."""
+async def _look_up(
+    found: Iterable[tuple[str, int, Job]], client: BacalhauClient, ipfs: IpfsApi | None
+) -> list[JobSeen]:
+    """Add the executions to jobs that have ended; a list comes without them."""
     places = asyncio.Semaphore(MAX_LOOKUPS)
 
     async def complete(node: str, attempt: int, job: Job) -> JobSeen:
         if job.state.is_terminal:
             async with places:
                 job = await client.get(job.id, namespace=job.namespace, executions=True) or job
-        return JobSeen(node=node, attempt=attempt, sighting=JobSighting(job=job))
+        sighting = await with_last_words(JobSighting(job=job), ipfs)
+        return JobSeen(node=node, attempt=attempt, sighting=sighting)
 
+    return await _all(complete(*item) for item in found)
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do everything at once; the first failure ends the rest."""
     try:
         async with asyncio.TaskGroup() as group:
-            lookups = [group.create_task(complete(*item)) for item in found]
+            tasks = [group.create_task(item) for item in work]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
-    return [lookup.result() for lookup in lookups]
+    return [task.result() for task in tasks]

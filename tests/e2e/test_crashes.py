@@ -115,7 +115,7 @@ def assert_each_job_was_submitted_once(workspace: Workspace, dag: BacalhauDAG, e
 class Fate:
     """When one life of the operator ends: at the `count`-th such moment, and some seconds later.
 
-    Without a moment it ends so many seconds after the process was started, most often before it does anything.
+    Without a moment it ends so many seconds after it has begun to watch, often before it has found its runs again.
     A request that has not arrived by then arrives `lag` seconds late, when the next operator may be at work.
     """
 
@@ -126,7 +126,7 @@ class Fate:
 
 
 def fate(chance: random.Random) -> Fate:
-    """Mostly around a submission, or while looking at jobs; sometimes during the start."""
+    """Mostly around a submission, or while looking at jobs; sometimes right after the start."""
     match chance.choice(["submission", "submission", "answer", "answer", "status", "look", "start"]):
         case "submission":
             lag = chance.uniform(0, 3)
@@ -139,7 +139,7 @@ def fate(chance: random.Random) -> Fate:
         case "look":
             return Fate(moment=Moment("GET", "before its answer"), count=chance.randint(1, 20))
         case _:
-            return Fate(moment=None, delay=chance.uniform(0.2, 3))
+            return Fate(moment=None, delay=chance.uniform(0, 0.5))
 
 
 async def kill_often(operator: Controller, interposer: Interposer, chance: random.Random) -> None:
@@ -166,6 +166,7 @@ class Life:
         """Start the process and wait until it is dead. It also dies if its moment does not come."""
         start = asyncio.create_task(asyncio.to_thread(self._start))
         if self._fate.moment is None:
+            await start
             await asyncio.sleep(self._fate.delay)
         else:
             with suppress(TimeoutError):

@@ -20,6 +20,8 @@ RELEASE = "bacalhau-dag-operator"
 
 KUBE_VERSION = "1.36.3"
 
+HELM_TIMEOUT = 120.0
+
 RBAC_KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 
 Manifest = dict[str, Any]
@@ -39,7 +41,7 @@ def helm(*arguments: str, stdin: str = "") -> str:
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HELM_TIMEOUT,
         check=False,
     )
     if finished.returncode != 0:

@@ -14,9 +14,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,6 +26,7 @@ from typing_extensions import override
 
 from controller.bacalhau import http
 from controller.bacalhau.http import Basic, Bearer
+from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
 from controller.kube.backoff import Backoff
 from controller.kube.budget import WriteBudget
 from controller.kube.events import EventRecorder
@@ -99,8 +99,8 @@ class WatchedKube(FakeKube):
         self.publish()
 
     def destroy(self, path: str) -> None:
-        """Have an object vanish, whatever holds it."""
-        del self.objects[path]
+        """Have an object vanish, whatever holds it; nothing happens if it has already."""
+        self.objects.pop(path, None)
         self.publish()
 
     @override
@@ -129,41 +129,64 @@ class WatchedKube(FakeKube):
         return {path: body for path, body in self.objects.items() if path.split("/")[-2] in _WATCHED}
 
     def _tell(self, path: str, body: Body, *, deleted: bool) -> None:
-        loop = asyncio.get_running_loop()
         for watcher in self.watchers:
-            loop.call_later(self.lag, watcher, path, body, deleted)
+            asyncio.get_running_loop().call_later(self.lag, watcher, path, body, deleted)
 
 
-@dataclass
+Moment = tuple[int, Literal["before", "after"]]
+"""Right before or after a request of a process is carried out; its first request is number 1."""
+
+
+def moments(requests: int) -> list[Moment]:
+    """All moments around the first so many requests."""
+    sides: tuple[Literal["before", "after"], ...] = ("before", "after")
+    return [(number, side) for number in range(1, requests + 1) for side in sides]
+
+
 class Wire:
-    """A process's connection to the rest of the world. Once cut, nothing gets through or comes back."""
+    """A process's connection to the rest of the world.
 
-    requests: int = 0
-    cut_at: int | None = None
-    """The request at which the process dies; the first is 1."""
-    carried_out: bool = False
-    """Whether that request still takes effect."""
-    pause: float = 0.0
-    """Seconds for which each request is on its way, so that others can come in between."""
-    dead: asyncio.Event = field(default_factory=asyncio.Event)
-    stir: Callable[[], None] = lambda: None
+    Args:
+        at: when ``then`` happens.
+        then: what others do at that moment; by default the process dies.
+    """
 
-    async def carry(self, send: Callable[[], Awaitable[T]]) -> T:
-        """Send a request and bring the answer back, unless the process dies of it."""
-        self.requests += 1
-        is_last = self.requests == self.cut_at
-        if self.dead.is_set() or (is_last and not self.carried_out):
-            await self._die()
-        await asyncio.sleep(self.pause)
-        answer = await send()
-        if self.dead.is_set() or is_last:
-            await self._die()
-        return answer
+    def __init__(self, *, at: Moment | None = None, then: Callable[[], object] | None = None) -> None:
+        self.requests = 0
+        self.dead = asyncio.Event()
+        self.stir: Callable[[], None] = lambda: None
+        self._at = at
+        self._then = then or self.cut
 
-    async def _die(self) -> None:
+    @property
+    def has_come(self) -> bool:
+        """Whether the moment is over."""
+        return self._at is None
+
+    def plan(self, at: Moment, then: Callable[[], object]) -> None:
+        """Have something happen at a moment to come."""
+        self._at, self._then = at, then
+
+    def cut(self) -> None:
+        """Let nothing through any more, in either direction."""
         self.dead.set()
         self.stir()
-        await asyncio.Event().wait()
+
+    async def carry(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send a request and bring the answer back."""
+        self.requests += 1
+        number = self.requests
+        await self._pass((number, "before"))
+        answer = await send()
+        await self._pass((number, "after"))
+        return answer
+
+    async def _pass(self, moment: Moment) -> None:
+        if moment == self._at:
+            self._at = None
+            self._then()
+        if self.dead.is_set():
+            await asyncio.Event().wait()
 
 
 class _KubeLink:
@@ -214,6 +237,7 @@ class World:
         self.script: Callable[[dict[str, Any]], Fate | None] = lambda job: Fate()
         self.clusters: dict[str, FakeBacalhau] = {}
         self.bacalhau = self.cluster(URL)
+        self.connection = connection_path()
         self.stirred = asyncio.Event()
         self.kube.stir = self.stirred.set
 
@@ -226,7 +250,7 @@ class World:
 
     def connect(self, name: str = "default", *, endpoint: str = URL, **spec: Any) -> str:
         """Create a BacalhauConnection; returns its path."""
-        path = connection_path(name)
+        path = self.connection = connection_path(name)
         body = {"apiVersion": "bacalhau.org/v1alpha1", "kind": "BacalhauConnection"}
         self.kube.put(path, body | {"spec": {"endpoint": endpoint} | spec})
         return path
@@ -253,6 +277,10 @@ class World:
         """A DAG's phase."""
         return self.status(path).get("phase")
 
+    def has_ended(self, path: str) -> bool:
+        """Whether a DAG has ended and is not held any more."""
+        return self.phase(path) in ("Succeeded", "Failed", "Error", "Cancelled") and not self.finalizers(path)
+
     def condition(self, path: str, kind: str = "Ready") -> dict[str, Any]:
         """A condition of an object; empty if it is not there."""
         conditions: dict[str, dict[str, Any]] = {
@@ -274,6 +302,14 @@ class World:
         """The state of each job of the main cluster by its name."""
         return {job.spec["Name"]: str(job.state) for job in self.bacalhau.jobs.values()}
 
+    def attempts(self, path: str = "") -> list[tuple[str, int]]:
+        """Node and number of every attempt that became a job, of one DAG or of all. None may have been submitted twice."""
+        uid = self.kube.objects[path]["metadata"]["uid"] if path else ""
+        specs = [job.spec for server in self.clusters.values() for job in server.jobs.values()]
+        ours = [spec for spec in specs if uid in ("", spec["Meta"][UID_LABEL])]
+        assert all(spec["Version"] == 1 for spec in ours), "a job was updated, and ran twice"
+        return sorted((spec["Meta"][NODE_LABEL], int(spec["Meta"][ATTEMPT_LABEL])) for spec in ours)
+
     def writes(self, path: str) -> list[Any]:
         """The statuses that were sent for an object, each as a patch."""
         requests = self.kube.requested("PATCH", f"{path}/status")
@@ -288,8 +324,7 @@ class World:
 
     async def until_ended(self, path: str, phase: str = "Succeeded") -> dict[str, Any]:
         """Wait until a DAG has ended in a phase and is not held any more; returns its status."""
-        ended = ("Succeeded", "Failed", "Error", "Cancelled")
-        await self.until(lambda: self.phase(path) in ended and not self.finalizers(path))
+        await self.until(lambda: self.has_ended(path))
         assert self.phase(path) == phase, self.status(path)
         return self.status(path)
 

@@ -216,11 +216,6 @@ class World:
         self.advance(())
 
     @property
-    def leaves_traces(self) -> bool:
-        """Whether everything that goes wrong can be read from Bacalhau's jobs."""
-        return all(fate.leaves_a_trace for fates in self.bacalhau.fates.values() for fate in fates)
-
-    @property
     def status(self) -> Json:
         """The status as it was written last."""
         return self.history[-1]

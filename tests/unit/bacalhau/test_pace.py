@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.bacalhau.pace import Budget, demand, interval, list_cost, stretch
+from controller.bacalhau.pace import Budget, Experience, demand, interval, list_cost, stretch
 from controller.bacalhau.schedule import Schedule
 
 
-@pytest.mark.parametrize(("age", "low", "high"), [(0.0, 0.015, 0.025), (10.0, 0.75, 1.25), (1e6, 7.5, 12.5)])
+@pytest.mark.parametrize(("age", "low", "high"), [(0.0, 0.006, 0.010), (10.0, 0.75, 1.25), (1e6, 7.5, 12.5)])
 def test_the_interval_is_a_tenth_of_the_age_within_limits(age: float, low: float, high: float) -> None:
     assert interval(age, spread=0.0) == pytest.approx(low)
     assert interval(age, spread=1.0) == pytest.approx(high)
@@ -24,8 +24,25 @@ def test_intervals_follow_what_there_is_to_do(needed: float, factor: float) -> N
 
 
 def test_the_shortest_interval_is_not_shortened() -> None:
-    assert interval(0.0, stretch=1 / 3) == interval(0.0) == 0.02
+    assert interval(0.0, stretch=1 / 3) == interval(0.0) == 0.008
     assert interval(10.0, stretch=1 / 3) == pytest.approx(1 / 3)
+
+
+def test_the_first_look_comes_when_the_shortest_of_the_latest_jobs_had_ended() -> None:
+    experience = Experience()
+    assert experience.first_look() == interval(0.0)
+    for seconds in (0.06, 0.05, 0.07):
+        experience.add(seconds)
+    assert experience.first_look() == pytest.approx(0.05)
+    for _ in range(16):
+        experience.add(0.09)
+    assert experience.first_look() == pytest.approx(0.09)
+
+
+def test_long_jobs_do_not_keep_the_end_of_a_short_one_from_being_seen() -> None:
+    experience = Experience()
+    experience.add(3600.0)
+    assert experience.first_look() == pytest.approx(0.1)
 
 
 def test_a_list_pays_for_two_jobs_in_a_small_namespace_and_never_for_few_in_a_large_one() -> None:

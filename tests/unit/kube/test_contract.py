@@ -296,14 +296,16 @@ class TestWriters:
             "message": "too large",
         }
 
-    async def test_finish_lets_a_deleted_object_go(
+    async def test_releasing_the_finalizer_lets_a_deleted_object_go(
         self, objects: Objects, client: ApiClient, ref: ObjectRef, note: dict[str, Any]
     ) -> None:
         writer = StatusWriter(StoredObject(objects, ref, note))
         await finalizer.hold(writer.stored)
         await delete(client, ref)
         assert finalizer.FINALIZER in (await objects.get(ref))["metadata"]["finalizers"]
-        await finalizer.finish(writer, {"phase": "Cancelled"})
+        writer.update({"phase": "Cancelled"}, urgent=True)
+        await writer.flush()
+        await finalizer.release(writer.stored)
         with pytest.raises(Gone):
             await objects.get(ref)
 

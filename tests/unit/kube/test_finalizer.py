@@ -5,7 +5,7 @@ import pytest
 from controller.kube import finalizer
 from controller.kube.errors import Conflict, Gone, Unavailable
 from controller.kube.finalizer import FINALIZER
-from controller.kube.status import Lost, StatusWriter
+from controller.kube.status import StatusWriter
 from controller.kube.stored import StoredObject
 from tests.support.fake_kube import Body, FakeKube, Request
 
@@ -32,7 +32,18 @@ async def test_hold_and_release_write_nothing_if_there_is_nothing_to_do(
     await finalizer.release(stored)
     await finalizer.hold(stored)
     await finalizer.hold(stored)
-    assert len(kube.requests) == 1
+    assert len(kube.requested("PATCH")) == 1
+
+
+@pytest.mark.parametrize("held", [[], [FINALIZER]], ids=["new", "held already"])
+async def test_hold_refuses_to_act_upon_a_copy_that_is_out_of_date(
+    kube: FakeKube, stored: StoredObject, held: list[str]
+) -> None:
+    stored.observe(kube.edit(PATH, {"metadata": {"finalizers": held}}))
+    kube.edit(PATH, {"status": {"phase": "Succeeded"}})
+    with pytest.raises(Conflict):
+        await finalizer.hold(stored)
+    assert finalizers(kube) == held
 
 
 async def test_release_removes_only_its_own(kube: FakeKube, stored: StoredObject) -> None:
@@ -45,9 +56,10 @@ async def test_release_removes_only_its_own(kube: FakeKube, stored: StoredObject
 async def test_a_conflict_is_read_again_and_keeps_what_others_wrote(
     kube: FakeKube, stored: StoredObject
 ) -> None:
-    kube.edit(PATH, {"metadata": {"finalizers": ["example.org/other"]}})
     await finalizer.hold(stored)
-    assert finalizers(kube) == ["example.org/other", FINALIZER]
+    kube.edit(PATH, {"metadata": {"finalizers": ["example.org/other", FINALIZER]}})
+    await finalizer.release(stored)
+    assert finalizers(kube) == ["example.org/other"]
 
 
 async def test_lasting_conflicts_are_given_up(kube: FakeKube, stored: StoredObject) -> None:
@@ -55,20 +67,11 @@ async def test_lasting_conflicts_are_given_up(kube: FakeKube, stored: StoredObje
         if request.method == "PATCH":
             kube.edit(PATH, {"spec": {"parallelism": len(kube.requests)}})
 
+    stored.observe(kube.edit(PATH, {"metadata": {"finalizers": [FINALIZER]}}))
     kube.before = edit
     with pytest.raises(Conflict):
-        await finalizer.hold(stored)
+        await finalizer.release(stored)
     assert len(kube.requested("PATCH")) == 8
-
-
-async def test_an_object_that_is_being_deleted_gets_no_finalizer(
-    kube: FakeKube, stored: StoredObject
-) -> None:
-    kube.edit(
-        PATH, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.org/other"]}}
-    )
-    await finalizer.hold(stored)
-    assert finalizers(kube) == ["example.org/other"]
 
 
 async def test_releasing_the_last_one_lets_a_deleted_object_go(kube: FakeKube, stored: StoredObject) -> None:
@@ -100,24 +103,6 @@ async def test_trouble_is_the_callers_to_retry(kube: FakeKube, stored: StoredObj
     kube.down = True
     with pytest.raises(Unavailable):
         await finalizer.hold(stored)
-
-
-async def test_finish_writes_the_last_status_first(kube: FakeKube, writer: StatusWriter) -> None:
-    await finalizer.hold(writer.stored)
-    seen: list[list[str]] = []
-    await finalizer.finish(writer, {"phase": "Succeeded"}, on_written=lambda: seen.append(finalizers(kube)))
-    assert seen == [[FINALIZER]]
-    assert finalizers(kube) == []
-    assert kube.objects[PATH]["status"]["phase"] == "Succeeded"
-    assert len(kube.requests) == 3
-
-
-async def test_finish_does_not_touch_what_is_in_other_hands(kube: FakeKube, writer: StatusWriter) -> None:
-    await finalizer.hold(writer.stored)
-    kube.edit(PATH, {"status": {"phase": "Cancelled"}})
-    await finalizer.finish(writer, {"phase": "Succeeded"})
-    assert writer.lost is Lost.FINISHED
-    assert finalizers(kube) == [FINALIZER]
 
 
 async def test_status_and_finalizer_writes_do_not_get_in_each_others_way(

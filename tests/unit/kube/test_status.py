@@ -217,6 +217,23 @@ class TestPace:
         await writer.flush()
         assert now() == 4
 
+    async def test_when_idle_calls_once_all_is_written(self, kube: FakeKube, writer: StatusWriter) -> None:
+        kube.latency = 2
+        calls: list[float] = []
+        writer.update({"progress": "1"})
+        await writer.flush()
+        writer.update({"progress": "2"})
+        writer.when_idle(lambda: calls.append(now()))
+        await asyncio.sleep(10)
+        assert calls == [4]
+        assert status(kube)["progress"] == "2"
+
+    async def test_when_idle_calls_at_once_if_there_is_nothing_to_write(self, writer: StatusWriter) -> None:
+        calls: list[float] = []
+        writer.when_idle(lambda: calls.append(now()))
+        await asyncio.sleep(1)
+        assert calls == [0]
+
     async def test_flush_of_nothing_returns(self, writer: StatusWriter) -> None:
         await writer.flush()
         assert now() == 0

@@ -7,12 +7,9 @@ import pytest
 from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL
 from tests.support.builders import node
 from tests.support.fake_bacalhau import Fate
-from tests.support.shell import Process, Wire, World
+from tests.support.shell import Moment, Process, Wire, World, moments
 
 pytestmark = pytest.mark.looptime
-
-REQUESTS = 40
-"""More than a controller sends for the run below."""
 
 NODES = (node("a"), node("b", inputs=["a"], reads=["a"]), node("c", after=["b"]))
 
@@ -24,29 +21,55 @@ def fate(job: dict[str, Any]) -> Fate:
     return Fate(stdout=job["Meta"][NODE_LABEL])
 
 
-@pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("cut_at", range(1, REQUESTS + 1))
-async def test_a_run_goes_on_where_a_controller_died(world: World, cut_at: int, carried_out: bool) -> None:
+@pytest.mark.parametrize("moment", moments(36), ids=str)
+async def test_a_run_goes_on_where_a_controller_died(world: World, moment: Moment) -> None:
     world.script = fate
     world.connect()
     path = world.apply(*NODES, outputs=[{"name": "result", "from": "c"}])
-    wire = Wire(cut_at=cut_at, carried_out=carried_out)
-    first = Process(world, wire=wire)
-    first.start()
-    await world.until(
-        lambda: wire.dead.is_set() or (world.phase(path) == "Succeeded" and not world.finalizers(path))
-    )
-    await first.kill()
+    await killed_at(world, moment, path)
     async with world.operator():
         status = await world.until_ended(path)
-    attempts = sorted(
-        (job.spec["Meta"][NODE_LABEL], job.spec["Meta"][ATTEMPT_LABEL])
-        for job in world.bacalhau.jobs.values()
-    )
-    assert attempts == [("a", "1"), ("b", "1"), ("c", "1"), ("c", "2")]
-    assert {job.spec["Version"] for job in world.bacalhau.jobs.values()} == {1}, (
-        "a job was updated, and ran twice"
-    )
+    assert world.attempts() == [("a", 1), ("b", 1), ("c", 1), ("c", 2)]
     assert status["progress"] == "3/3"
     assert {name: item["attempt"] for name, item in status["nodes"].items()} == {"a": 1, "b": 1, "c": 2}
     assert status["outputs"]["result"] == status["nodes"]["c"]["outputs"]
+
+
+@pytest.mark.parametrize("moment", moments(36), ids=str)
+async def test_a_failed_run_stays_failed(world: World, moment: Moment) -> None:
+    world.script = lambda job: Fate(exit_code=7, stderr="no such word")
+    world.connect()
+    path = world.apply(node("a"), node("b", after=["a"]))
+    await killed_at(world, moment, path)
+    async with world.operator():
+        status = await world.until_ended(path, "Failed")
+    assert world.attempts() == [("a", 1)]
+    assert status["message"] == 'node "a": exit code 7: no such word'
+    assert status["nodes"]["b"]["phase"] == "Omitted"
+
+
+@pytest.mark.parametrize("moment", moments(24), ids=str)
+async def test_a_deletion_is_taken_up(world: World, moment: Moment) -> None:
+    world.script = lambda job: Fate(ends_after=None)
+    world.connect()
+    path = world.apply(node("a"), node("b"))
+    wire = Wire(at=moment)
+    first = Process(world, wire=wire)
+    first.start()
+    await world.until(lambda: wire.dead.is_set() or len(world.jobs()) == 2)
+    world.kube.delete(path)
+    await world.until(lambda: wire.dead.is_set() or path not in world.kube.objects)
+    await first.kill()
+    async with world.operator():
+        await world.until(lambda: path not in world.kube.objects)
+    assert set(world.jobs().values()) <= {"Stopped"}
+    assert world.events("JobsNotStopped") == []
+
+
+async def killed_at(world: World, moment: Moment, path: str) -> None:
+    """Have a controller work on a DAG, and die at a moment, or once the DAG has ended."""
+    wire = Wire(at=moment)
+    process = Process(world, wire=wire)
+    process.start()
+    await world.until(lambda: wire.dead.is_set() or world.has_ended(path))
+    await process.kill()
