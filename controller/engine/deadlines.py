@@ -27,10 +27,17 @@ def node_deadline(spec: Node, node: NodeState) -> Deadline | None:
         candidates.append(
             Deadline(end, f"attempt {node.attempt} ran longer than its timeout: {spec.timeout}")
         )
-    if spec.total_timeout and node.first_started_at is not None:
-        end = node.first_started_at + duration_seconds(spec.total_timeout)
-        candidates.append(Deadline(end, f"the node took longer than its totalTimeout: {spec.total_timeout}"))
+    if total := total_deadline(spec, node):
+        candidates.append(total)
     return min(candidates, default=None)
+
+
+def total_deadline(spec: Node, node: NodeState) -> Deadline | None:
+    """Give the time at which a node has taken too long, whatever the number of its attempts."""
+    if spec.total_timeout is None or node.first_started_at is None:
+        return None
+    end = node.first_started_at + duration_seconds(spec.total_timeout)
+    return Deadline(end, f"the node took longer than its totalTimeout: {spec.total_timeout}")
 
 
 def nodes_deadline(timeouts: RunTimeouts | None, started_at: float) -> Deadline | None:

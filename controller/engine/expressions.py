@@ -51,6 +51,11 @@ _REFERENCE = re.compile(
     rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\[\s*\??\s*(?P<quoted>{STRING})\s*\])?"""
 )
 
+_PATH = re.compile(
+    rf"""{STRING}|{_MEMBER}|(?<!\w)(?P<path>(?:{"|".join((*VARIABLES, "run"))})\b"""
+    rf"""(?:\s*\.\s*(?:[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\s*\[\s*(?:{STRING})\s*\])+)"""
+)
+
 
 def _variables_hint(more: tuple[str, ...]) -> str:
     *first, last = (*VARIABLES, *more)
@@ -110,6 +115,11 @@ def compile_expression(source: str, more: tuple[str, ...] = ()) -> Expression:
     except RuntimeError as error:
         raise ExpressionError(_reason(str(error), more)) from None
     return Expression(source, program, frozenset(_references(source)), size_limit(source))
+
+
+def paths(source: str) -> Iterator[str]:
+    """Give the values that an expression reads as it spells them, such as ``nodes.split.exitCode``, each once."""
+    return iter(dict.fromkeys(match["path"] for match in _PATH.finditer(source) if match["path"]))
 
 
 def _named(variables: Mapping[str, Any], root: str, name: str) -> Any:

@@ -121,8 +121,8 @@ class _Draft:
     @property
     def references(self) -> frozenset[tuple[str, str]]:
         """What all expressions of the node read."""
-        conditions = (condition.references for condition in (self.when, self.retry_condition) if condition)
-        return self.job.references | self.arguments.references.union(*conditions)
+        conditions = self.when.references if self.when else frozenset()
+        return self.job.references | self.arguments.references | conditions
 
 
 _EMPTY = Template({}, frozenset())
@@ -178,7 +178,11 @@ class _Compiler:
 
     def _check_outputs(self) -> None:
         for number, name in enumerate(self.spec.targets):
-            self._resolve(name, f"spec.targets[{number}]")
+            producer = self._resolve(name, f"spec.targets[{number}]")
+            if producer is not None and producer >= len(self.spec.nodes):
+                self._problem(
+                    f"spec.targets[{number}]", f"{shown(name)} is a node of finally, which runs in any case."
+                )
         for number, output in enumerate(self.spec.outputs):
             self._resolve(output.from_, f"spec.outputs[{number}].from")
 
@@ -206,9 +210,7 @@ class _Compiler:
             is_finally=is_finally,
             depends=self._depends(node, f"{place}.depends"),
             when=self._condition(node.when, f"{place}.when", more),
-            retry_condition=self._condition(
-                node.retry.condition if node.retry else None, f"{place}.retry.condition", (*more, "last")
-            ),
+            retry_condition=self._retry_condition(node, f"{place}.retry.condition"),
         )
         self._connect(draft, place)
         return draft
@@ -223,6 +225,13 @@ class _Compiler:
         except LogicError as error:
             self._problem(place, f"{shown(node.depends)} cannot be read: {error}.")
             return None
+
+    def _retry_condition(self, node: Node, place: str) -> Expression | None:
+        """Compile a condition on an attempt. What other nodes did is none of its business: after a restart, attempts may be looked at first."""
+        condition = self._condition(node.retry.condition if node.retry else None, place, ("last",))
+        if condition and any(root in ("nodes", "inputs") for root, _ in condition.references):
+            self._problem(place, f"{shown(condition.source)} reads more than last, params and dag.")
+        return condition
 
     def _condition(self, source: str | None, place: str, more: tuple[str, ...]) -> Expression | None:
         if source is None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from controller.api.dag import NodePhase, RunPhase
 from controller.engine.graph import Graph
 from controller.engine.state import NodeState, RunState
+from controller.engine.stopping import StopCause
 
 CANCELLED = "Cancelled"
 TIMED_OUT = "TimedOut"
@@ -17,6 +18,8 @@ _MEANING = {
 }
 _OMITTED_BY_THE_RUN = {CANCELLED: RunPhase.CANCELLED, TIMED_OUT: RunPhase.FAILED}
 """What it means that a node was omitted for one of these reasons; any other follows from another node's end."""
+ENDED_BY_THE_RUN = frozenset({StopCause.CANCELLED.value, StopCause.RUN_TIMED_OUT.value})
+"""Reasons of nodes that were stopped because the run ended early. That is neither forgiven nor tried again."""
 
 
 def run_phase(graph: Graph, state: RunState, *, suspended: bool) -> RunPhase:
@@ -41,7 +44,7 @@ def unforgiven(graph: Graph, state: RunState) -> Iterator[int]:
     """Find the nodes whose end the run does not forgive.
 
     It forgives a node with ``continueOnFailure``, and one whose end another node deals with: a node whose ``depends`` names it,
-    unless that was omitted.
+    unless that was omitted. It does not forgive what it stopped itself.
     """
     if not any(state.counts[phase] + state.finally_counts[phase] for phase in _MEANING):
         return
@@ -52,6 +55,8 @@ def unforgiven(graph: Graph, state: RunState) -> Iterator[int]:
 
 def _is_forgiven(graph: Graph, state: RunState, index: int) -> bool:
     node = graph.nodes[index]
+    if state.nodes[index].reason in ENDED_BY_THE_RUN:
+        return False
     return node.spec.continue_on_failure or any(
         state.nodes[handler].phase is not NodePhase.OMITTED for handler in node.handlers
     )

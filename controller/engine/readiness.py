@@ -3,12 +3,12 @@
 Nodes that are named by ``depends`` are looked at together, once all of them have ended. Without it, one dependency that did not go well decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controller.api.dag import NodePhase
-from controller.engine.expressions import Expression, ExpressionError
+from controller.engine.expressions import VARIABLES, Expression, ExpressionError, compile_expression, paths
 from controller.engine.graph import CompiledNode, Graph
 from controller.engine.problems import RenderError, shown
 from controller.engine.state import RunState
@@ -75,9 +75,14 @@ def skip_message(node: CompiledNode, condition: Expression, variables: Mapping[s
         )
     if value:
         return None
-    values = ", ".join(
-        f"{root}.{name} = {shown(variables[root].get(name))}"
-        for root, name in sorted(condition.references)
-        if name
-    )
+    values = ", ".join(_values(condition, variables))
     return f"when is false: {condition.source}" + (f" ({values})" if values else "")
+
+
+def _values(condition: Expression, variables: Mapping[str, Any]) -> Iterator[str]:
+    more = tuple(name for name in variables if name not in VARIABLES)
+    for path in paths(condition.source):
+        try:
+            yield f"{path} = {shown(compile_expression(path, more).evaluate(variables))}"
+        except ExpressionError:  # a part of the condition that did not decide
+            continue

@@ -25,7 +25,13 @@ from controller.api.dag import (
 )
 from controller.engine.alarms import Alarms
 from controller.engine.approval import approval_deadline, decided
-from controller.engine.deadlines import Deadline, finally_deadline, node_deadline, nodes_deadline
+from controller.engine.deadlines import (
+    Deadline,
+    finally_deadline,
+    node_deadline,
+    nodes_deadline,
+    total_deadline,
+)
 from controller.engine.effects import Effect, Emit, StopJob, SubmitJob, WakeAt
 from controller.engine.graph import CompiledNode, Graph
 from controller.engine.observations import (
@@ -38,6 +44,7 @@ from controller.engine.observations import (
 )
 from controller.engine.outcome import (
     CANCELLED,
+    ENDED_BY_THE_RUN,
     TIMED_OUT,
     failure_summary,
     first_failure,
@@ -200,7 +207,7 @@ class Run:
     def _look_again(self, index: int, seen: JobSeen | None, now: float) -> None:
         if self.state.nodes[index].retry_at is not None:
             self.state.nodes[index].retry_at = None
-            heapq.heappush(self._ready, index)
+            self._line_up(index)
         elif seen and self.state.nodes[index].phase.is_live:
             self._seen(index, seen, now)
 
@@ -218,7 +225,7 @@ class Run:
         node.errors += verdict.phase is NodePhase.ERROR
         self.state.move(index, verdict.phase)
         if verdict.phase is not NodePhase.SUCCEEDED:
-            if not final and self._try_again(index):
+            if not final and verdict.reason not in ENDED_BY_THE_RUN and self._try_again(index):
                 return
             self._report_failure(index)
         self._ended.append(index)
@@ -272,7 +279,7 @@ class Run:
             first_started_at=first_started_at,
             salt=f"{self.context.uid}/{compiled.name}/{node.attempt}",
         )
-        deadline = node_deadline(compiled.spec, node)
+        deadline = total_deadline(compiled.spec, node)
         return None if start is None or (deadline and start >= deadline.time) else start
 
     def _replace(self, index: int, verdict: Broken, finished_at: float) -> None:
@@ -288,7 +295,11 @@ class Run:
         node.clear_attempt()
         node.reason, node.message = REPLACED, verdict.message
         self.state.move(index, NodePhase.PENDING)
-        if self._settled and node.waiting_for == 0:
+        self._line_up(index)
+
+    def _line_up(self, index: int) -> None:
+        """Have a node's next attempt start when there is room, if it is known that the node waits for no other."""
+        if self._settled and self.state.nodes[index].waiting_for == 0:
             heapq.heappush(self._ready, index)
 
     def _report_failure(self, index: int) -> None:
@@ -385,37 +396,33 @@ class Run:
             return
         why = f'node "{self._name(failed)}" did not succeed'
         if policy is FailurePolicy.FAIL_FAST_CANCEL:
-            self._cancel(range(self.graph.main), "FailFast", why)
+            self._cancel(range(self.graph.main), "FailFast", why, now)
         else:
             # An attempt that the platform lost, or that is tried again, is nothing new: the next one still runs.
-            self._omit_pending(range(self.graph.main), "FailFast", why, attempted=False)
+            self._omit_pending(range(self.graph.main), "FailFast", why, now, attempted=False)
         self._decide_dependents(now)
 
     def _apply_shutdown(self, controls: Controls, now: float) -> None:
         if controls.cancel:
-            self._cancel(range(len(self.state.nodes)), CANCELLED, "the DAG is being deleted")
+            self._cancel(range(len(self.state.nodes)), CANCELLED, "the DAG is being deleted", now)
         elif controls.shutdown is Shutdown.CANCEL:
-            self._cancel(range(len(self.state.nodes)), CANCELLED, "spec.shutdown is Cancel")
+            self._cancel(range(len(self.state.nodes)), CANCELLED, "spec.shutdown is Cancel", now)
         elif controls.shutdown is Shutdown.CANCEL_RUN_FINALLY:
-            self._cancel(range(self.graph.main), CANCELLED, "spec.shutdown is CancelRunFinally")
+            self._cancel(range(self.graph.main), CANCELLED, "spec.shutdown is CancelRunFinally", now)
         elif controls.shutdown is Shutdown.STOP_RUN_FINALLY:
             why = "spec.shutdown is StopRunFinally"
-            self._omit_pending(range(self.graph.main), CANCELLED, why, attempted=False)
+            self._omit_pending(range(self.graph.main), CANCELLED, why, now, attempted=False)
         self._decide_dependents(now)
 
     def _apply_timeouts(self, now: float) -> None:
-        """End what has taken too long, and wake when the next deadline comes."""
+        """End what has taken too long."""
         nodes = range(self.graph.main)
         if self.state.unfinished == 0:
             nodes = range(self.graph.main, len(self.state.nodes))
         deadline = self._deadline()
-        if deadline is None:
-            return
-        if now >= deadline.time:
-            self._cancel(nodes, TIMED_OUT, deadline.message, StopCause.TIMED_OUT)
+        if deadline and now >= deadline.time:
+            self._cancel(nodes, TIMED_OUT, deadline.message, now, StopCause.RUN_TIMED_OUT)
             self._decide_dependents(now)
-        else:
-            self._effects.append(WakeAt(time=deadline.time))
 
     def _deadline(self) -> Deadline | None:
         timeouts, started_at = self.graph.spec.timeouts, self.started_at or 0.0
@@ -426,20 +433,23 @@ class Run:
         ]
         return finally_deadline(timeouts, started_at, max(ends, default=started_at))
 
-    def _cancel(self, nodes: range, reason: str, why: str, cause: StopCause = StopCause.CANCELLED) -> None:
+    def _cancel(
+        self, nodes: range, reason: str, why: str, now: float, cause: StopCause = StopCause.CANCELLED
+    ) -> None:
         """Start none of these nodes, and stop those that run."""
-        self._omit_pending(nodes, reason, why, attempted=True)
+        self._omit_pending(nodes, reason, why, now, attempted=True)
         for index in sorted(self.state.stoppable):
             if index in nodes:
                 self._stop(index, cause, why)
 
-    def _omit_pending(self, nodes: range, reason: str, why: str, *, attempted: bool) -> None:
+    def _omit_pending(self, nodes: range, reason: str, why: str, now: float, *, attempted: bool) -> None:
         """Leave out the nodes that wait; those between two attempts only if ``attempted``."""
         if self.state.pending or self.state.suspended or nodes.stop > self.graph.main:
             for index in nodes:
                 node = self.state.nodes[index]
                 waits = node.phase in (NodePhase.PENDING, NodePhase.SUSPENDED)
                 if waits and (attempted or node.is_new):
+                    node.finished_at = now
                     self._leave_out(index, NodePhase.OMITTED, reason, why)
 
     def _stop(self, index: int, cause: StopCause, message: str) -> None:
@@ -467,7 +477,11 @@ class Run:
         room = len(self.state.nodes) if parallelism is None else parallelism - self.state.live
         while self._ready and room > 0:
             index = heapq.heappop(self._ready)
-            if self.state.nodes[index].phase is NodePhase.PENDING:
+            # A turn may have been used up by a job that was found, and the node be waiting for another one.
+            if (
+                self.state.nodes[index].phase is NodePhase.PENDING
+                and self.state.nodes[index].retry_at is None
+            ):
                 room -= self._start(index, now)
 
     def _start(self, index: int, now: float) -> bool:
@@ -508,10 +522,11 @@ class Run:
         """Give what the expressions of a node may read."""
         results = {self._name(index): self._result(index) for index in node.reads}
         if node.is_finally:
-            ended_as = outcome(self.graph, self.state)
+            # Not the nodes of finally: what one of them does must not change how another is rendered.
+            ended = self.state.before_finally()
             more["run"] = {
-                "phase": ended_as.value,
-                "message": failure_summary(self.graph, self.state) or tally(self.state),
+                "phase": outcome(self.graph, ended).value,
+                "message": failure_summary(self.graph, ended) or tally(ended),
             }
         return variables(self.graph, self.context, results, more)
 
@@ -546,10 +561,12 @@ class Run:
     def _wake_times(self) -> Iterator[float]:
         if (alarm := self._alarms.next_time()) is not None:
             yield alarm
+        if (deadline := self._deadline()) is not None:
+            yield deadline.time
         for index in self.state.suspended:
-            deadline = approval_deadline(self.graph.nodes[index].spec, self.state.nodes[index])
-            if deadline:
-                yield deadline.time
+            limit = approval_deadline(self.graph.nodes[index].spec, self.state.nodes[index])
+            if limit:
+                yield limit.time
 
     def _announcement(self) -> Emit:
         match self.phase:

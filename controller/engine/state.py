@@ -73,7 +73,9 @@ class NodeState:
             outputs=self.artifact,
             failures=self.failures or None,
             errors=self.errors or None,
-            first_started_at=timestamp(self.first_started_at) if self.attempts else None,
+            first_started_at=timestamp(self.first_started_at)
+            if self.first_started_at != self.started_at
+            else None,
             retry_at=timestamp(self.retry_at),
             attempts=self.attempts or None,
         )
@@ -169,6 +171,10 @@ class RunState:
         """Note that a node's job has been asked to stop."""
         self.nodes[index].stopping = True
         self.stoppable.discard(index)
+
+    def before_finally(self) -> "RunState":
+        """Give the nodes that are not part of ``finally``, as a state of their own."""
+        return RunState(self.nodes[: self.main], self.main)
 
     @property
     def live(self) -> int:

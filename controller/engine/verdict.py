@@ -144,6 +144,8 @@ def _stopped(job: Job) -> Verdict:
             return Finished(phase=NodePhase.ERROR, reason="ExecutionFailed", message=message)
         case StopCause.TIMED_OUT:
             return Finished(phase=NodePhase.FAILED, reason="TimedOut", message=message)
+        case StopCause.RUN_TIMED_OUT:
+            return Finished(phase=NodePhase.FAILED, reason=cause.value, message=message)
         case StopCause.CANCELLED:
             return Finished(phase=NodePhase.CANCELLED, reason="Cancelled", message=message)
         case None:

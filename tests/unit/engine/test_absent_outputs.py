@@ -72,7 +72,7 @@ def test_an_optional_input_is_still_an_edge() -> None:
 
 
 def reading(expression: str) -> Json:
-    return node("b", after=["a"], job=job(Env={"READ": "${{ %s }}" % expression}))
+    return node("b", after=["a"], job=job(Env={"READ": f"${{{{ {expression} }}}}"}))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.dag import NodePhase, RunPhase, Shutdown
 from tests.support.builders import Json, Play, completed, dag, failed, node, running, stopped
 
 P = NodePhase
@@ -19,7 +19,7 @@ ends = pytest.mark.parametrize(("seen", "phase"), UNSUCCESSFUL.values(), ids=UNS
 
 
 def play(*nodes: Json, **fields: Any) -> Play:
-    return Play(dag(*nodes, **fields)).go()
+    return Play(dag(*nodes, **fields)).go(after=10)
 
 
 @ends
@@ -131,8 +131,8 @@ def test_the_summary_names_what_is_not_forgiven() -> None:
     assert run.status["message"].startswith('node "b": exit code 2 (1 more')
 
 
-@pytest.mark.parametrize("shutdown", ["Cancel", "CancelRunFinally"])
-def test_ending_a_run_early_is_not_forgiven(shutdown: str) -> None:
+@pytest.mark.parametrize("shutdown", [Shutdown.CANCEL, Shutdown.CANCEL_RUN_FINALLY])
+def test_ending_a_run_early_is_not_forgiven(shutdown: Shutdown) -> None:
     run = play(node("a", continueOnFailure=True)).see(a=running()).go(shutdown=shutdown)
     run.see(a=stopped(run.stops["a"]))
     assert run.phases == {"a": P.CANCELLED}

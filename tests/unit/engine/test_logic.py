@@ -107,7 +107,7 @@ def test_a_mistake_is_named(source: str, problem: str) -> None:
 def test_nesting_has_a_bound_and_not_python_s(opening: str) -> None:
     closing = ")" * opening.count("(")
     times = MAX_DEPTH // len(opening) - 1
-    assert parse_logic(opening * times + "a" + closing * times, NAMES)
+    assert list(parse_logic(opening * times + "a" + closing * times, NAMES).names()) == ["a"]
     with pytest.raises(LogicError, match=f"it is nested more than {MAX_DEPTH} deep"):
         parse_logic(opening * 2000 + "a" + closing * 2000, NAMES)
 

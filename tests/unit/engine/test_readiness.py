@@ -19,7 +19,7 @@ ENDS: dict[NodePhase, JobSighting] = {
 
 
 def play(*nodes: Json, **fields: Any) -> Play:
-    return Play(dag(*nodes, **{"failurePolicy": "RunAll"} | fields)).go()
+    return Play(dag(*nodes, **{"failurePolicy": "RunAll"} | fields)).go(after=10)
 
 
 def ended(end: NodePhase, **fields: Any) -> Play:

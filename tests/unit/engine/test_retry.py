@@ -17,7 +17,7 @@ from tests.unit.engine.test_graph import problems
 
 P = NodePhase
 RESTART = "Failing due to node restart"
-STEADY: Json = {"duration": "10s", "factor": 1, "jitter": 0}
+STEADY: Json = {"duration": "1m", "factor": 1, "jitter": 0}
 
 
 def play(*nodes: Json, **fields: Any) -> Play:
@@ -199,7 +199,7 @@ def test_a_condition_without_an_answer_ends_the_node_as_it_ended(condition: str,
         ("last.exitCode ==", "is wrong"),
         ("lst.exitCode == 1", "the variables are"),
         ("params.again", '"again" is not a parameter of the DAG'),
-        ("nodes.b.exitCode == 1", "reads only last, params and dag"),
+        ("nodes.b.exitCode == 1", "reads more than last, params and dag"),
     ],
 )
 def test_mistakes_in_a_condition_are_told_before_the_run(condition: str, problem: str) -> None:
@@ -210,7 +210,7 @@ def test_mistakes_in_a_condition_are_told_before_the_run(condition: str, problem
 
 
 def test_last_is_known_to_conditions_of_retries_alone() -> None:
-    assert "undeclared reference to 'last'" in problems(dag(node("a", when="last.exitCode == 1")))[0]
+    assert "undeclared reference to 'last" in problems(dag(node("a", when="last.exitCode == 1")))[0]
 
 
 # The wait
@@ -250,7 +250,7 @@ def test_jitter_differs_from_node_to_node() -> None:
     assert min(waits) < 10 < max(waits)
 
 
-@pytest.mark.parametrize(("max_duration", "start"), [("35s", 130.0), ("30s", 130.0), ("29s", None)])
+@pytest.mark.parametrize(("max_duration", "start"), [("85s", 180.0), ("80s", 180.0), ("79s", None)])
 def test_no_attempt_starts_after_max_duration(max_duration: str, start: float | None) -> None:
     backoff = Backoff.model_validate(STEADY | {"maxDuration": max_duration})
     assert next_start(backoff, ended=1, finished_at=120.0, first_started_at=100.0, salt="") == start
@@ -262,7 +262,7 @@ def test_without_backoff_there_is_no_wait() -> None:
 
 
 def test_a_node_waits_from_the_end_of_its_attempt() -> None:
-    run = play(retried(2, backoff=STEADY | {"factor": 2})).go(after=-10)
+    run = Play(dag(retried(2, backoff={"duration": "10s", "jitter": 0}))).go(after=5)
     run.see(a=completed(3, stderr="boom", modified_at=START + 4))
     assert (run.started, run.effects[-1]) == ([], WakeAt(time=START + 14))
     assert run.events == [
@@ -284,7 +284,7 @@ def test_what_is_not_tried_again_does_not_wait_first() -> None:
 
 
 def test_a_node_that_would_come_too_late_has_failed_now() -> None:
-    run = play(retried(9, backoff=STEADY | {"maxDuration": "12s"})).see(a=completed(1))
+    run = play(retried(9, backoff=STEADY | {"maxDuration": "62s"})).see(a=completed(1))
     assert run.run.phase is RunPhase.FAILED
 
 
@@ -299,17 +299,16 @@ def test_a_node_that_waits_takes_no_place() -> None:
 def test_waking_early_changes_nothing() -> None:
     run = play(retried(backoff=STEADY)).see(a=completed(1, modified_at=START + 11))
     for _ in range(5):
-        assert run.go(after=1).started == []
-    assert run.go(after=6).started == ["a"]
+        assert run.go(after=10).started == []
+    assert run.go(after=10).started == ["a"]
 
 
 def test_a_wait_survives_a_restart() -> None:
     run = play(retried(backoff=STEADY | {"jitter": 0.5})).see(a=completed(1, modified_at=START + 11))
-    wake = run.effects[-1]
-    assert isinstance(wake, WakeAt)
+    wake = run.wakes[0]
     run.restart()
-    assert run.go(after=0.5).effects == (wake,)
-    assert run.go(after=wake.time - run.now).started == ["a"]
+    assert run.go(after=0.5).wakes == [pytest.approx(wake, abs=0.001)]
+    assert run.go(after=wake - run.now).started == ["a"]
     assert run.node("a").attempt == 2
 
 
@@ -324,10 +323,9 @@ def test_a_wait_that_is_over_when_the_controller_comes_back_is_over() -> None:
 def test_a_wait_is_worked_out_again_from_bacalhau_s_jobs() -> None:
     run = play(retried(2, backoff=STEADY | {"jitter": 0.5}))
     run.see(a=completed(1, modified_at=START + 11))
-    wake = run.effects[-1]
     lost = Play(run.graph.spec, now=START + 11)
     lost.go(lost.seen("a", completed(1, modified_at=START + 11), attempt=1))
-    assert lost.effects[-1] == wake
+    assert lost.wakes == run.wakes
     assert lost.node("a").failures == 1
 
 
@@ -353,7 +351,7 @@ def test_a_wait_ignores_dependencies_that_are_not_known_yet() -> None:
 def test_a_wait_is_not_cut_short_by_an_earlier_turn() -> None:
     """A node's turn may come twice at once: for its place in the graph, and because its wait is over."""
     spec = dag(node("x"), retried(5, backoff=STEADY), failurePolicy="RunAll")
-    run = Play(spec, now=START + 60, parallelism=2)
+    run = Play(spec, now=START + 120, parallelism=2)
     run.go(run.seen("x", running(), attempt=1), run.seen("a", completed(1), attempt=1))
     assert run.started == ["a"]
     run.see(a=completed(1, modified_at=run.now))
@@ -382,7 +380,7 @@ def test_attempts_are_visible() -> None:
         "message": "attempt 1 Failed: exit code 3: boom",
         "failures": 1,
         "firstStartedAt": "2027-01-15T08:00:00.000Z",
-        "retryAt": "2027-01-15T08:00:13.000Z",
+        "retryAt": "2027-01-15T08:01:03.000Z",
         "attempts": [
             {
                 "attempt": 1,
@@ -408,7 +406,7 @@ def test_only_the_latest_attempts_are_kept() -> None:
         run.see(a=completed(1))
     shown = [item["attempt"] for item in run.status["nodes"]["a"]["attempts"]]
     assert shown == list(range(26 - MAX_ATTEMPTS_SHOWN, 26))
-    run.restart()
+    run.accept("a").restart()
     run.see(a=completed(1))
     assert [item["attempt"] for item in run.status["nodes"]["a"]["attempts"]] == [*shown[1:], 26]
 
