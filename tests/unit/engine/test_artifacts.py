@@ -37,6 +37,8 @@ def source(artifact: Artifact, output: str | None = None) -> dict[str, Any]:
         ),
         (SpecConfig(type="urlDownload", params={"URL": LOCAL.uri}), LOCAL),
         (SpecConfig(type="s3managed", params={"JobID": "j-1"}), None),
+        (SpecConfig(type="s3", params={"Bucket": "b", "Key": "k/", "Region": "x" * 100}), None),
+        (SpecConfig(type="ipfs", params={"CID": 7}), None),
         (SpecConfig(type="ipfs"), None),
         (SpecConfig(), None),
     ],

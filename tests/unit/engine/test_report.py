@@ -245,6 +245,16 @@ def test_a_status_says_where_the_jobs_are_and_of_which_graph() -> None:
     assert play.status["graphHash"] == play.graph.hash
 
 
+def test_a_message_fits_the_schema_however_long_it_is() -> None:
+    play = Play(ABC).go()
+    delta = play.reporter.delta(generation=1, now=play.now, hindrance=("Outage", "x" * 10_000))
+    DAGStatus.model_validate(delta | {"nodes": {}})
+    wrong = rejection(
+        None, phase=RunPhase.ERROR, reason="InvalidSpec", message="x" * 10_000, generation=1, now=START
+    )
+    assert len(DAGStatus.model_validate(wrong).message or "") == 4096
+
+
 def test_every_status_follows_the_schema() -> None:
     play = Play(ABC)
     for sightings in ({}, {"a": completed(1)}, {"b": failed()}):
