@@ -20,7 +20,10 @@ SUBMISSIONS = 16
 
 
 async def fill(endpoint: str, count: int) -> None:
-    """Submits jobs that end at once. Raises FloorError."""
+    """Submits jobs that end at once. Raises FloorError.
+
+    Bacalhau takes them faster than it deals with them: the first real job afterwards waits for half a minute or so.
+    """
     jobs = _old_jobs(count)
     async with aiohttp.ClientSession(endpoint) as http:
         await asyncio.gather(*(_submit_all(http, jobs) for _ in range(SUBMISSIONS)))
@@ -37,5 +40,5 @@ async def _submit_all(http: aiohttp.ClientSession, jobs: Iterator[Body]) -> None
 def _old_jobs(count: int) -> Iterator[Body]:
     body = {**job(), "Count": 0}
     for number in range(count):
-        place = f"old-{number // JOBS_PER_NAMESPACE}"
-        yield {**body, "Name": f"old-{number}", "Namespace": place}
+        namespace = f"old-{number // JOBS_PER_NAMESPACE}"
+        yield {**body, "Name": f"old-{number}", "Namespace": namespace}

@@ -19,7 +19,7 @@ from benchmarks.workload import Workload
 from dev.plane import ControlPlane
 from dev.servers.controller import Controller
 
-progress = Console(stderr=True, highlight=False)
+progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -50,6 +50,7 @@ async def _measure(plane: ControlPlane, controller: Controller, options: argpars
         if options.old_jobs:
             progress.print(f"Submitting {options.old_jobs:,} old jobs.")
             await history.fill(plane.bacalhau.url, options.old_jobs)
+            await _warm_up(sides)
             results += [
                 result
                 async for result in _compare(sides, works, rounds=options.rounds, old_jobs=options.old_jobs)
@@ -60,7 +61,7 @@ async def _measure(plane: ControlPlane, controller: Controller, options: argpars
 
 
 async def _warm_up(sides: Sides) -> None:
-    """Lets both sides, and all servers, do once what they do for the first time."""
+    """Lets both sides and all servers do once what they do for the first time, and Bacalhau catch up."""
     await sides.compare(workload.chain(3), floor_first=True)
 
 

@@ -36,6 +36,11 @@ class Sample:
     api_server_cpu: float
     etcd_cpu: float
 
+    @property
+    def all_cpu(self) -> float:
+        """What the run took of the machine: it decides the wall time where all cores are busy."""
+        return self.client_cpu + self.bacalhau_cpu + self.ipfs_cpu + self.api_server_cpu + self.etcd_cpu
+
 
 @dataclass(frozen=True)
 class Pair:

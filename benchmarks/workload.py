@@ -21,6 +21,8 @@ class Workload:
 
     name: str
     levels: tuple[int, ...]
+    target: float
+    """The ratio of wall times, operator to script, that is to be kept."""
 
     @property
     def size(self) -> int:
@@ -68,9 +70,9 @@ def job() -> Body:
 
 def chain(length: int) -> Workload:
     """Jobs one after another."""
-    return Workload(f"chain of {length}", (1,) * length)
+    return Workload(f"chain of {length}", (1,) * length, target=1.5)
 
 
 def fan(width: int) -> Workload:
     """A root, as many jobs at once, and one that joins them."""
-    return Workload(f"fan of {width}", (1, width, 1))
+    return Workload(f"fan of {width}", (1, width, 1), target=1.3)

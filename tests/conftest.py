@@ -6,11 +6,24 @@ Only tests marked `e2e` ask for the plane: it takes real servers, built when the
 import asyncio
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.controller import controller, workspace
 from tests.support.plane import build_tools, kubectl, namespace, own_plane, plane
 
 __all__ = ["controller", "kubectl", "namespace", "own_plane", "plane", "workspace"]
+
+# The same examples each time, and no verdict on how fast the machine is; --hypothesis-profile=thorough looks further.
+settings.register_profile(
+    "default",
+    max_examples=200,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=3000, derandomize=False)
+settings.load_profile("default")
 
 
 def pytest_configure() -> None:

@@ -51,6 +51,9 @@ REPORT_SECONDS = 0.1
 """Between two reports, unless the phase changes. A status is not written more often than that, and in a wide run every
 job that starts or ends would cost a report."""
 
+REST_SECONDS = 10.0
+"""How long a run rests that has failed in a way that nobody foresaw, before it is built anew; it may well fail again."""
+
 Holder = tuple[str, str, int]
 """An attempt as it holds a place among the connection's jobs: UID of the DAG, node, number of the attempt."""
 
@@ -97,6 +100,7 @@ class ActiveRun:
         self._followed: set[str] = set()
         self._troubles: dict[Holder, Problem] = {}
         self._failure: BaseException | None = None
+        self._rests_until = 0.0
         self._said: tuple[str, Problem | None] | None = None
         self._report_planned = False
         self._checked: int | None = None
@@ -129,8 +133,10 @@ class ActiveRun:
         """Take in what was observed, do what follows, and report it soon; at once if the run has ended.
 
         Raises:
-            Exception: something has failed in a way that nobody foresaw. The run is to be closed, and to be built anew.
+            Exception: something failed a while ago in a way that nobody foresaw. The run is to be closed, and to be built anew.
         """
+        if self._failure and asyncio.get_running_loop().time() < self._rests_until:
+            return
         if self._failure:
             raise self._failure
         observations, self._inbox = self._inbox, []
@@ -284,7 +290,8 @@ class ActiveRun:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._failure = error
-            self._wake(0)
+            self._rests_until = asyncio.get_running_loop().time() + REST_SECONDS
+            self._wake(REST_SECONDS)
 
     # What comes back
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(3600)  # the thorough profile takes its time
 
 MAX_NODES = 6
 
-edges = st.sampled_from([None, None, "after", "inputs", "reads"])
+edges = st.sampled_from([None, None, "after", "inputs", "reads", "reads"])
 positions = st.integers(0, 99)
 
 
@@ -52,8 +52,10 @@ class Runs(RuleBasedStateMachine):
     @initialize(data=st.data(), parallelism=st.none() | st.integers(1, 3))
     def begin(self, data: st.DataObject, parallelism: int | None) -> None:
         spec = data.draw(dags(some_invalid=not self.traceable))
-        fates = st.sampled_from([fate for fate in Fate if fate.leaves_a_trace or not self.traceable])
-        planned = {item.name: data.draw(st.lists(fates, max_size=3)) for item in spec.nodes}
+        possible = [fate for fate in Fate if fate.leaves_a_trace or not self.traceable]
+        often = [Fate.SUCCEEDS, Fate.BREAKS, Fate.STUCK_BROKEN] * 3
+        fates = st.lists(st.sampled_from(often + possible), max_size=3)
+        planned = {item.name: data.draw(fates) for item in spec.nodes}
         self.world = World(spec, fates=planned, parallelism=parallelism)
 
     @rule(position=positions)
@@ -66,6 +68,12 @@ class Runs(RuleBasedStateMachine):
     def a_job_makes_progress(self, position: int) -> None:
         self.world.now += 1
         self.world.bacalhau.progress(pick(self.world.bacalhau.unfinished, position), self.world.now)
+
+    @rule(rounds=st.integers(1, 3))
+    def all_goes_on_for_a_while(self, rounds: int) -> None:
+        for _ in range(rounds):
+            self.world.settle()
+            self.world.let_jobs_progress()
 
     @rule(position=positions)
     def a_job_is_looked_at(self, position: int) -> None:

@@ -166,6 +166,10 @@ class FakeBacalhau:
         job = self.job(name)
         del self.jobs[job.id], self._names[job.spec["Namespace"], name]
 
+    def accept(self, auth: Bearer | Basic) -> None:
+        """Let in only those with these credentials from now on."""
+        self._auth = auth
+
     def restart(self) -> None:
         """The orchestrator restarts: nothing looks any more at what waited."""
         self._advance()

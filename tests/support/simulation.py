@@ -209,7 +209,8 @@ class World:
         self.now = START
         self.parallelism = parallelism
         self.suspend = self.cancel = False
-        self.rendered: dict[tuple[str, int], bytes] = {}
+        self.rendered: dict[tuple[str, int], str] = {}
+        self.tasks: dict[str, str] = {}
         self.ended: dict[str, NodePhase] = {}
         self.history: list[Json] = [{}]
         self.begin({})
@@ -293,6 +294,12 @@ class World:
                 return
         raise AssertionError("the run never comes to rest")
 
+    def let_jobs_progress(self) -> None:
+        """Let time pass, and every job come one state further."""
+        self.now += 10
+        for job in self.bacalhau.unfinished:
+            self.bacalhau.progress(job, self.now)
+
     def finish(self) -> None:
         """Let everything go on, fairly, until the run has ended."""
         self.suspend = False
@@ -300,9 +307,7 @@ class World:
             self.settle()
             if self.run.phase.is_terminal:
                 return
-            self.now += 10
-            for job in self.bacalhau.unfinished:
-                self.bacalhau.progress(job, self.now)
+            self.let_jobs_progress()
         raise AssertionError(f"the run never ends: {self.run.state.counts}")
 
     def rebuilt(self, status: Json) -> Run:
@@ -331,8 +336,7 @@ class World:
                 "something new started"
             )
             self._check_dependencies(effect)
-            rendered = json.dumps(effect.job).encode()
-            assert self.rendered.setdefault((effect.node, effect.attempt), rendered) == rendered
+            self._check_rendering(effect)
 
     def _check_dependencies(self, effect: SubmitJob) -> None:
         newest = self.bacalhau.newest()
@@ -340,6 +344,12 @@ class World:
             job = newest.get(self.graph.nodes[producer].name)
             assert job is not None, "a node started before its dependency"
             assert job.succeeded, "a node started although its dependency did not succeed"
+
+    def _check_rendering(self, effect: SubmitJob) -> None:
+        rendered = json.dumps(effect.job)
+        assert self.rendered.setdefault((effect.node, effect.attempt), rendered) == rendered
+        tasks = json.dumps(effect.job["Tasks"])
+        assert self.tasks.setdefault(effect.node, tasks) == tasks, "attempts of a node differ"
 
     def _check_phases(self) -> None:
         for node in self.graph.nodes:
