@@ -103,10 +103,9 @@ class Run:
         self._apply_failure_policy(now)
         self._apply_shutdown(controls, now)
         self._apply_timeouts(now)
-        self._open_finally(controls, now)
-        if not controls.suspend and not controls.cancel:
-            self._start_ready(controls.parallelism, now)
-            self._apply_decisions(controls, now)
+        if not controls.cancel:
+            self._open_finally(now)
+            self._go_on(controls, now)
         self._conclude(controls, now)
         return tuple(self._effects)
 
@@ -389,7 +388,7 @@ class Run:
     def _apply_failure_policy(self, now: float) -> None:
         policy = self.graph.spec.failure_policy
         may_stop = policy is FailurePolicy.FAIL_FAST_CANCEL and self.state.stoppable
-        if policy is FailurePolicy.RUN_ALL or not (self.state.pending or may_stop):
+        if policy is FailurePolicy.RUN_ALL or not (self.state.pending or self.state.suspended or may_stop):
             return
         failed = first_failure(self.graph, self.state)
         if failed is None or failed >= self.graph.main:
@@ -463,15 +462,25 @@ class Run:
             StopJob(node=self._name(index), attempt=node.attempt, job_id=node.job_id, reason=reason)
         )
 
-    def _open_finally(self, controls: Controls, now: float) -> None:
+    def _open_finally(self, now: float) -> None:
         """Let the last nodes start once all others have ended, however they ended."""
-        if self._finally_is_open or self.state.unfinished or controls.cancel:
+        if self._finally_is_open or self.state.unfinished:
             return
         self._finally_is_open = True
         for index in range(self.graph.main, len(self.state.nodes)):
             self._decide(index, now)
 
     # How nodes start
+
+    def _go_on(self, controls: Controls, now: float) -> None:
+        """Start what may start. Some nodes end by that, as one whose job cannot be rendered, and let others start."""
+        unfinished = -1
+        while not controls.suspend and unfinished != self.state.unfinished:
+            unfinished = self.state.unfinished
+            self._start_ready(controls.parallelism, now)
+            self._apply_decisions(controls, now)
+            self._apply_failure_policy(now)
+            self._open_finally(now)
 
     def _start_ready(self, parallelism: int | None, now: float) -> None:
         room = len(self.state.nodes) if parallelism is None else parallelism - self.state.live

@@ -37,6 +37,13 @@ def test_finally_starts_after_all_others_have_ended() -> None:
     assert run.see(y=completed()).run.phase is RunPhase.SUCCEEDED
 
 
+@pytest.mark.parametrize("last_one", [{"job": {"Type": "service"}}, {"when": "1"}])
+def test_finally_starts_at_once_if_the_last_node_cannot(last_one: Json) -> None:
+    """Nothing would wake the run again: there is no job to hear of."""
+    run = play(node("a"), node("b", depends="a", **last_one)).see(a=completed())
+    assert (run.phases["b"], run.started) == (P.ERROR, ["notify"])
+
+
 @pytest.mark.parametrize("policy", ["FailFast", "FailFastCancel", "RunAll"])
 def test_finally_runs_after_a_failure(policy: str) -> None:
     run = play(node("a"), node("b"), node("c", after=["b"]), failurePolicy=policy)
