@@ -124,6 +124,9 @@ class DAGReconciler:
 
     async def _step(self, key: Key, body: Body | None) -> None:
         writer = self._writers.get(key)
+        if body is None and writer and not writer.idle:
+            writer.when_idle(partial(self._queue.add, key))  # the watch was faster than the answer to the last write
+            return
         if body is None or (writer and writer.lost is Lost.GONE):
             await self._forget(key, body)
             return

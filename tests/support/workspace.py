@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kubernetes.aio import client, config, watch
+import httpx
 
 from controller.api import GROUP, VERSION
 from controller.api.bacalhau import Job
@@ -59,16 +59,13 @@ class Workspace:
 
     async def patch(self, name: str, **spec: Any) -> None:
         """Merge fields into a DAG's spec."""
-        async with _client(self.plane) as api:
-            await client.CustomObjectsApi(api).patch_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                self.namespace,
-                "bacalhaudags",
-                name,
-                {"spec": spec},
-                _content_type="application/merge-patch+json",
+        async with self._api_server() as api:
+            answer = await api.patch(
+                f"{self._path('bacalhaudags')}/{name}",
+                content=json.dumps({"spec": spec}),
+                headers={"Content-Type": "application/merge-patch+json"},
             )
+        answer.raise_for_status()
 
     # What the API server says
 
@@ -102,48 +99,47 @@ class Workspace:
         def has_reason(connection: Json) -> bool:
             return _ready(connection).get("reason") == reason
 
-        field = f"metadata.name={name}"
-        seen = self._custom_objects("bacalhauconnections", field)
+        seen = self._watched(self._path("bacalhauconnections"), f"metadata.name={name}")
         return str(_ready(await _first(seen, has_reason, within=PATIENCE, shown=str))["message"])
 
     async def event(self, reason: str, *, about: str) -> str:
         """The message of the first Event with this reason about an object of this name."""
         selector = f"involvedObject.name={about},reason={reason}"
-        return str(
-            (await _first(self._events(selector), lambda _: True, within=PATIENCE, shown=str))["message"]
-        )
+        events = self._watched(f"/api/v1/namespaces/{self.namespace}/events", selector)
+        try:
+            return str((await _first(events, lambda _: True, within=PATIENCE, shown=str))["message"])
+        except AssertionError as error:
+            raise AssertionError(f"{error} The Events are:\n{self.kubectl('get', 'events')}") from None
 
     async def _sightings(self, name: str) -> AsyncGenerator[BacalhauDAG, None]:
-        async with aclosing(self._custom_objects("bacalhaudags", f"metadata.name={name}")) as bodies:
+        async with aclosing(self._watched(self._path("bacalhaudags"), f"metadata.name={name}")) as bodies:
             async for body in bodies:
                 yield BacalhauDAG.model_validate(body)
 
-    async def _custom_objects(self, plural: str, selector: str) -> AsyncGenerator[Json, None]:
+    async def _watched(self, path: str, selector: str) -> AsyncGenerator[Json, None]:
+        """An object as it is, then after each change, until it is deleted."""
+        parameters = {"watch": "true", "fieldSelector": selector}
         async with (
-            _client(self.plane) as api,
-            watch.Watch().stream(
-                client.CustomObjectsApi(api).list_namespaced_custom_object,
-                GROUP,
-                VERSION,
-                self.namespace,
-                plural,
-                field_selector=selector,
-            ) as events,
+            self._api_server() as api,
+            api.stream("GET", path, params=parameters, timeout=httpx.Timeout(30, read=None)) as answer,
         ):
-            async for event in events:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                event = json.loads(line)
                 if event["type"] == "DELETED":
                     return
                 yield event["object"]
 
-    async def _events(self, selector: str) -> AsyncGenerator[Json, None]:
-        async with (
-            _client(self.plane) as api,
-            watch.Watch().stream(
-                client.CoreV1Api(api).list_namespaced_event, self.namespace, field_selector=selector
-            ) as events,
-        ):
-            async for event in events:
-                yield event["raw_object"]
+    def _path(self, plural: str) -> str:
+        return f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{plural}"
+
+    def _api_server(self) -> httpx.AsyncClient:
+        server = self.plane.kubernetes
+        headers = {"Authorization": f"Bearer {server.admin_token}"}
+        trust = server.certificate.trust
+        return httpx.AsyncClient(
+            base_url=server.url, headers=headers, verify=trust, trust_env=False, timeout=30
+        )
 
     # What Bacalhau says
 
@@ -203,12 +199,6 @@ def jobs_in(namespace: str, server: BacalhauServer) -> list[Job]:
 def attempts(jobs: Iterable[Job]) -> list[tuple[str, int]]:
     """Node and attempt of each job, sorted; two of the same mean that an attempt was submitted twice."""
     return sorted((job.meta[NODE_LABEL], int(job.meta[ATTEMPT_LABEL])) for job in jobs)
-
-
-@asynccontextmanager
-async def _client(plane: ControlPlane) -> AsyncIterator[client.ApiClient]:
-    async with await config.new_client_from_config(str(plane.kubeconfig), persist_config=False) as api:
-        yield api
 
 
 async def _first(

@@ -1,6 +1,7 @@
 """Specs that cannot run, specs that are corrected, and specs that change under a run."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,24 @@ async def test_a_graph_that_cannot_run_is_an_error_that_names_the_field(world: W
     assert world.events() == [("InvalidDAG", status["message"], 1)]
     assert world.jobs() == {}
     assert len(world.writes(path)) == 1
+
+
+async def test_the_event_is_not_lost_if_the_watch_is_faster_than_the_answer_to_the_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = world.kube.request
+
+    async def late(*args: Any, **options: Any) -> Any:
+        response = await answer(*args, **options)
+        await asyncio.sleep(1)
+        return response
+
+    monkeypatch.setattr(world.kube, "request", late)
+    world.connect()
+    async with world.operator():
+        status = await world.until_ended(world.apply(*CYCLE), "Error")
+        await world.until(world.events)
+    assert world.events() == [("InvalidDAG", status["message"], 1)]
 
 
 async def test_a_spec_that_the_schema_does_not_allow_names_field_and_value(world: World) -> None:
