@@ -13,6 +13,7 @@ from controller.api.types import (
     AnyValue,
     Arguments,
     Description,
+    Duration,
     Identifier,
     Message,
     Model,
@@ -84,10 +85,70 @@ class Input(Model):
     target: AbsolutePath | None = Field(
         None, description="Path at which the job sees the data. Default: /inputs/<from>."
     )
+    optional: bool = Field(
+        False,
+        description="Leave the mount out if the node published nothing, as one that was skipped or failed may have. "
+        "Without it such an input is an Error.",
+    )
+
+
+class RetryPolicy(StrEnum):
+    """Which ends of an attempt are followed by another."""
+
+    ON_FAILURE = "OnFailure"
+    ON_ERROR = "OnError"
+    ALWAYS = "Always"
+
+
+class Backoff(Model):
+    """How long to wait before the next attempt: duration × factor^(n-1) after the n-th one, counted from its end."""
+
+    duration: Duration = Field("2s", description="Wait after the first attempt. Default: 2s.")
+    factor: Annotated[float, Field(ge=1, le=100)] = Field(
+        2.0, description="By how much each wait is longer than the one before. Default: 2."
+    )
+    cap: Duration | None = Field(None, description="Longest wait. Default: none.")
+    jitter: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="Share of a wait by which it may be longer or shorter. Default: 0.1."
+    )
+    max_duration: Duration | None = Field(
+        None, description="No attempt starts later than this after the start of the first. Default: none."
+    )
+
+
+class Retry(Model):
+    """When a node that did not succeed is tried again."""
+
+    limit: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="How many failures (the program said no) are followed by another attempt."
+    )
+    error_limit: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        None,
+        description="How many errors (the platform failed) are followed by another attempt. Default: limit.",
+    )
+    policy: RetryPolicy = Field(
+        RetryPolicy.ON_FAILURE,
+        description="What is tried again: OnFailure (default), OnError, or Always, which is both.",
+    )
+    condition: Expression | None = Field(
+        None,
+        description="CEL condition on the attempt that has just ended, as last.phase, last.exitCode, last.reason, "
+        "last.message, last.stdout, last.attempt and last.seconds. If it is false the node is not tried again.",
+    )
+    backoff: Backoff | None = Field(None, description="Wait between attempts. Default: none.")
+
+
+class Approval(Model):
+    """A node that runs no job but waits for somebody to release it through spec.approvals."""
+
+    message: Description | None = Field(None, description="What is to be decided, for whoever decides.")
+    timeout: Duration | None = Field(
+        None, description="How long to wait. Then the node has Failed. Default: no limit."
+    )
 
 
 class Node(Model):
-    """A node of the graph: one Bacalhau job, given inline or by a template."""
+    """A node of the graph: one Bacalhau job, given inline or by a template, or an approval."""
 
     name: Name = Field(description="Name of the node, unique in the DAG.")
     description: Description | None = Field(None, description="What the node does.")
@@ -97,6 +158,9 @@ class Node(Model):
         json_schema_extra=ATOMIC_MAP,
     )
     template: Name | None = Field(None, description="Name of the job template to use. Either this or job.")
+    suspend: Approval | None = Field(
+        None, description="In place of a job: wait until spec.approvals says that the graph may go on here."
+    )
     arguments: Arguments = Field(
         {},
         description="Values for the template's parameters; they may contain expressions.",
@@ -110,6 +174,94 @@ class Node(Model):
     dependencies: Annotated[list[Name], Field(max_length=MAX_NODES)] = Field(
         [],
         description="Nodes that must succeed before this one starts, beyond those named by inputs and expressions.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    depends: Expression | None = Field(
+        None,
+        description="Logic over how other nodes ended, in place of dependencies: a && (b.Failed || b.Errored). Results "
+        "are Succeeded, Failed, Errored, Skipped, Omitted and Cancelled; a bare name means Succeeded or Skipped. It is "
+        "decided when all nodes that it names have ended; if it is false the node is Omitted.",
+    )
+    when: Expression | None = Field(
+        None,
+        description="CEL condition over params, dag and nodes that is evaluated when the node could start. If it is "
+        "false the node is Skipped, and nodes that depend on it still run.",
+    )
+    retry: Retry | None = Field(
+        None, description="When a node that did not succeed is tried again. Default: never."
+    )
+    timeout: Duration | None = Field(
+        None,
+        description="How long an attempt may run, not counting the time in the queue. Then it has Failed.",
+    )
+    total_timeout: Duration | None = Field(
+        None,
+        description="How long the node may take from the start of its first attempt, with queueing and retries.",
+    )
+    continue_on_failure: bool = Field(
+        False,
+        description="If the node does not succeed, the nodes that depend on it run all the same, and the run does not "
+        "fail because of it.",
+    )
+
+
+class RunTimeouts(Model):
+    """Bounds on the time of a run. Time while it is suspended counts."""
+
+    dag: Duration | None = Field(None, description="How long the whole run may take. Default: no limit.")
+    nodes: Duration | None = Field(
+        None, description="How long the nodes may take. Default: what dag leaves after finally."
+    )
+    finally_: Duration | None = Field(
+        None, alias="finally", description="How long the nodes of finally may take; reserved out of dag."
+    )
+
+
+class Shutdown(StrEnum):
+    """How a run is ended early."""
+
+    CANCEL = "Cancel"
+    CANCEL_RUN_FINALLY = "CancelRunFinally"
+    STOP_RUN_FINALLY = "StopRunFinally"
+
+
+class Artifact(Model):
+    """Where a published result is."""
+
+    uri: Annotated[str, StringConstraints(max_length=4096)] = Field(
+        description="Address of the result: ipfs://…, s3://… or http://…"
+    )
+    cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        None, description="Content identifier of a result on IPFS."
+    )
+    endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        None, description="Endpoint of the S3 service, when it is not AWS."
+    )
+    region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="Region of the S3 bucket."
+    )
+
+
+class Decision(Model):
+    """What somebody decided about an approval node."""
+
+    name: Name = Field(description="Name of the approval node.")
+    approved: bool = Field(True, description="False has the node fail. Default: true.")
+    message: Description | None = Field(None, description="Why, for whoever reads the status.")
+    outputs: Artifact | None = Field(
+        None, description="A result for the node, as if it had published it, such as a CID that was chosen."
+    )
+
+
+class Rerun(Model):
+    """Asks that a run which has ended goes on with what did not go well."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="Any text. Each new one has the DAG run again once."
+    )
+    nodes: Annotated[list[Name], Field(max_length=MAX_NODES)] = Field(
+        [],
+        description="Nodes to run again, with all that depends on them. Default: those that did not succeed.",
         json_schema_extra=ATOMIC_LIST,
     )
 
@@ -163,9 +315,22 @@ class DAGSpec(Model):
     nodes: Annotated[list[Node], Field(min_length=1, max_length=MAX_NODES)] = Field(
         description="The nodes of the graph. Immutable once the DAG has started.", json_schema_extra=BY_NAME
     )
+    targets: Annotated[list[Name], Field(max_length=200)] = Field(
+        [],
+        description="Run only these nodes and those they need. Default: all nodes.",
+        json_schema_extra=ATOMIC_LIST,
+    )
     outputs: Annotated[list[Output], Field(max_length=200)] = Field(
         [], description="Results of the whole DAG, reported in status.outputs.", json_schema_extra=BY_NAME
     )
+    finally_: Annotated[list[Node], Field(max_length=100)] = Field(
+        [],
+        alias="finally",
+        description="Nodes that run when all others have ended, however they ended. Their expressions may read every node "
+        "(nodes.<name>.phase, .reason, …) and the run (run.phase, run.message).",
+        json_schema_extra=BY_NAME,
+    )
+    timeouts: RunTimeouts | None = Field(None, description="Bounds on the time of the run.")
     parallelism: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="How many nodes may run at once. Default: no limit but the connection's."
     )
@@ -177,6 +342,19 @@ class DAGSpec(Model):
     )
     suspend: bool = Field(
         False, description="While true nothing new starts; running jobs go on. May change at any time."
+    )
+    approvals: Annotated[list[Decision], Field(max_length=MAX_NODES)] = Field(
+        [], description="Decisions about approval nodes. May be added at any time.", json_schema_extra=BY_NAME
+    )
+    retry: Rerun | None = Field(
+        None,
+        description="Has a run that has ended go on with what did not succeed: set id to any new value. Nodes that "
+        "succeeded keep their results.",
+    )
+    shutdown: Shutdown | None = Field(
+        None,
+        description="Ends the run early, at any time. Cancel: jobs are stopped, nothing else runs. CancelRunFinally: jobs are "
+        "stopped, then finally runs. StopRunFinally: running nodes finish, retries included, then finally runs.",
     )
 
 
@@ -198,12 +376,13 @@ class RunPhase(StrEnum):
 
 
 class NodePhase(StrEnum):
-    """Where a node stands. Failed: the job's program said no. Error: the platform could not run it."""
+    """Where a node stands. Failed: the job's program said no. Error: the platform could not run it. Suspended: it waits for an approval."""
 
     PENDING = "Pending"
     SUBMITTED = "Submitted"
     QUEUED = "Queued"
     RUNNING = "Running"
+    SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     ERROR = "Error"
@@ -214,7 +393,13 @@ class NodePhase(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Tell whether a node in this phase has ended for good."""
-        return self not in (NodePhase.PENDING, NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING)
+        return self not in (
+            NodePhase.PENDING,
+            NodePhase.SUBMITTED,
+            NodePhase.QUEUED,
+            NodePhase.RUNNING,
+            NodePhase.SUSPENDED,
+        )
 
     @property
     def is_live(self) -> bool:
@@ -222,21 +407,19 @@ class NodePhase(StrEnum):
         return self in (NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING)
 
 
-class Artifact(Model):
-    """Where a published result is."""
+class AttemptStatus(Model):
+    """An earlier attempt of a node."""
 
-    uri: Annotated[str, StringConstraints(max_length=4096)] = Field(
-        description="Address of the result: ipfs://…, s3://… or http://…"
+    attempt: Annotated[int, Field(ge=1)] = Field(description="Number of the attempt.")
+    phase: NodePhase = Field(description="How it ended.")
+    job_id: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, alias="jobID", description="Its Bacalhau job."
     )
-    cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
-        None, description="Content identifier of a result on IPFS."
+    exit_code: int | None = Field(None, description="Exit code of the program.")
+    reason: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, description="Why it ended so, in one word."
     )
-    endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
-        None, description="Endpoint of the S3 service, when it is not AWS."
-    )
-    region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
-        None, description="Region of the S3 bucket."
-    )
+    finished_at: Timestamp | None = Field(None, description="When it ended.")
 
 
 class NodeStatus(Model):
@@ -259,6 +442,15 @@ class NodeStatus(Model):
     )
     message: Message | None = Field(None, description="Why the node is in this phase, for people.")
     outputs: Artifact | None = Field(None, description="Where the node's published result is.")
+    failures: Annotated[int, Field(ge=0)] | None = Field(None, description="Attempts that failed.")
+    errors: Annotated[int, Field(ge=0)] | None = Field(None, description="Attempts that ended in an error.")
+    first_started_at: Timestamp | None = Field(
+        None, description="When the first of several attempts started."
+    )
+    retry_at: Timestamp | None = Field(None, description="When the next attempt starts.")
+    attempts: Annotated[list[AttemptStatus], Field(max_length=10)] | None = Field(
+        None, description="The latest earlier attempts, oldest first.", json_schema_extra=ATOMIC_LIST
+    )
 
 
 class Condition(Model):
@@ -294,6 +486,9 @@ class DAGStatus(Model):
     )
     graph_hash: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         None, description="Fingerprint of the graph that the run started with."
+    )
+    retry_id: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, alias="retryID", description="The spec.retry.id that was acted on last."
     )
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         [], description="Facts about the run, for kubectl wait and GitOps tools.", json_schema_extra=BY_TYPE

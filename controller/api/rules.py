@@ -20,7 +20,7 @@ __all__ = ["CONNECTION_RULES", "CONTROLS", "DAG_RULES", "Rule", "add_rules"]
 
 Rule = Mapping[str, str]
 
-CONTROLS: Final = ("description", "parallelism", "suspend")
+CONTROLS: Final = ("approvals", "description", "parallelism", "retry", "shutdown", "suspend")
 """Fields of a DAG's spec that may change while it runs; a new field may not, unless it is added here."""
 
 
@@ -51,9 +51,9 @@ def _frozen_graph() -> Iterator[Rule]:
 
 
 EXACTLY_ONE_JOB: Final[Rule] = {
-    "rule": "has(self.job) != has(self.template)",
-    "messageExpression": "'node \"' + self.name + '\" needs exactly one of job and template'",
-    "message": "a node needs exactly one of job and template",
+    "rule": "[has(self.job), has(self.template), has(self.suspend)].filter(given, given).size() == 1",
+    "messageExpression": "'node \"' + self.name + '\" needs exactly one of job, template and suspend'",
+    "message": "a node needs exactly one of job, template and suspend",
 }
 
 NO_SELF_DEPENDENCY: Final[Rule] = {
@@ -63,6 +63,12 @@ NO_SELF_DEPENDENCY: Final[Rule] = {
     "fieldPath": ".dependencies",
 }
 
+DEPENDS_OR_DEPENDENCIES: Final[Rule] = {
+    "rule": "!(has(self.depends) && has(self.dependencies))",
+    "messageExpression": "'node \"' + self.name + '\" has both depends and dependencies'",
+    "message": "a node has either depends or dependencies",
+}
+
 EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
     "rule": "has(self.tokenSecretRef) != has(self.basicSecretRef)",
     "message": "auth needs exactly one of tokenSecretRef and basicSecretRef",
@@ -70,7 +76,8 @@ EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
 
 DAG_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "": tuple(_frozen_graph()),
-    "spec.nodes[]": (EXACTLY_ONE_JOB, NO_SELF_DEPENDENCY),
+    "spec.nodes[]": (EXACTLY_ONE_JOB, NO_SELF_DEPENDENCY, DEPENDS_OR_DEPENDENCIES),
+    "spec.finally[]": (EXACTLY_ONE_JOB,),
 }
 CONNECTION_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "spec.auth": (EXACTLY_ONE_CREDENTIAL,),

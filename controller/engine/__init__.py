@@ -17,6 +17,7 @@ from controller.engine.observations import (
 from controller.engine.problems import InvalidDAG
 from controller.engine.rendering import RunContext
 from controller.engine.report import Reporter, rejection
+from controller.engine.rerun import reset
 from controller.engine.run import Run
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "WakeAt",
     "graph_hash",
     "rejection",
+    "reset",
     "run_namespace",
 ]

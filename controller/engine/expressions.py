@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import isfinite
 from typing import Any
 
@@ -29,26 +29,37 @@ MAX_LENGTH = 1024
 MAX_MEMORY = 128 << 20
 """Bytes that one evaluation may take: maps over some 2,000 items, texts of some megabytes."""
 VARIABLES = ("params", "inputs", "nodes", "dag")
+"""What every expression may read. Some places know more: ``last`` (a retry's condition), ``run`` (a node of ``finally``)."""
 
-_ENVIRONMENT = cel.NewEnv(
-    variables=dict.fromkeys(VARIABLES, cel.Type.DYN),
-    extensions=[
-        ext_strings.ExtStrings(),
-        ext_math.ExtMath(),
-        ext_optional.ExtOptional(),
-        ext_encoders.ExtEncoders(),
-    ],
-)
+
+@cache
+def _environment(more: tuple[str, ...]) -> cel.Env:
+    return cel.NewEnv(
+        variables=dict.fromkeys((*VARIABLES, *more), cel.Type.DYN),
+        extensions=[
+            ext_strings.ExtStrings(),
+            ext_math.ExtMath(),
+            ext_optional.ExtOptional(),
+            ext_encoders.ExtEncoders(),
+        ],
+    )
+
+
 _MEMBER = r"""(?<=[\w\])}"'`])\s*\.\s*\??\s*[A-Za-z_]\w*"""
 _REFERENCE = re.compile(
     rf"""{STRING}|{_MEMBER}|(?<!\w)(?P<root>{"|".join(VARIABLES)})\b\s*"""
     rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\[\s*\??\s*(?P<quoted>{STRING})\s*\])?"""
 )
 
-_VARIABLES_HINT = (
-    f"; the variables are {', '.join(VARIABLES[:-1])} and {VARIABLES[-1]}, "
-    'and a name with a hyphen is written as in nodes["a-b"]'
+_PATH = re.compile(
+    rf"""{STRING}|{_MEMBER}|(?<!\w)(?P<path>(?:{"|".join((*VARIABLES, "run"))})\b"""
+    rf"""(?:\s*\.\s*(?:[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\s*\[\s*(?:{STRING})\s*\])+)"""
 )
+
+
+def _variables_hint(more: tuple[str, ...]) -> str:
+    *first, last = (*VARIABLES, *more)
+    return f'; the variables are {", ".join(first)} and {last}, and a name with a hyphen is written as in nodes["a-b"]'
 
 
 class ExpressionError(Exception):
@@ -91,8 +102,8 @@ class Expression:
 
 
 @lru_cache(maxsize=4096)
-def compile_expression(source: str) -> Expression:
-    """Compile one CEL expression.
+def compile_expression(source: str, more: tuple[str, ...] = ()) -> Expression:
+    """Compile one CEL expression. ``more`` are the variables that this place knows beyond ``VARIABLES``.
 
     Raises:
         ExpressionError: it is not CEL, names an unknown variable, or exceeds a limit.
@@ -100,10 +111,15 @@ def compile_expression(source: str) -> Expression:
     if len(source) > MAX_LENGTH:
         raise ExpressionError(f"it has {len(source)} characters; at most {MAX_LENGTH} are allowed")
     try:
-        program = _ENVIRONMENT.compile(source)
+        program = _environment(more).compile(source)
     except RuntimeError as error:
-        raise ExpressionError(_reason(str(error))) from None
+        raise ExpressionError(_reason(str(error), more)) from None
     return Expression(source, program, frozenset(_references(source)), size_limit(source))
+
+
+def paths(source: str) -> Iterator[str]:
+    """Give the values that an expression reads as it spells them, such as ``nodes.split.exitCode``, each once."""
+    return iter(dict.fromkeys(match["path"] for match in _PATH.finditer(source) if match["path"]))
 
 
 def _named(variables: Mapping[str, Any], root: str, name: str) -> Any:
@@ -117,11 +133,11 @@ def _references(source: str) -> Iterator[tuple[str, str]]:
             yield match["root"], name
 
 
-def _reason(error: str) -> str:
+def _reason(error: str, more: tuple[str, ...] = ()) -> str:
     """Keep the first sentence of CEL's report, without its status code and its drawing of the source."""
     first = error.split("\n", 1)[0].strip()
     if "undeclared reference" in first:
-        first = first.replace(" (in container '')", "") + _VARIABLES_HINT
+        first = first.replace(" (in container '')", "") + _variables_hint(more)
     return re.sub(r"^(?:[A-Z_]+: )?(?:ERROR: <input>:\d+:(\d+): )?", lambda at: _column(at[1]), first)
 
 
@@ -222,42 +238,42 @@ def _render(tree: Any, variables: Mapping[str, Any]) -> Any:
     return tree
 
 
-def compile_template(tree: Any, field: str) -> Template:
+def compile_template(tree: Any, field: str, more: tuple[str, ...] = ()) -> Template:
     """Compile the expressions of a JSON tree. ``field`` is the path of the tree in the resource, for messages.
 
     Raises:
         RenderError: an expression does not compile; the message names its field.
     """
     references: set[tuple[str, str]] = set()
-    return Template(_compile(tree, field, references), frozenset(references))
+    return Template(_compile(tree, field, references, more), frozenset(references))
 
 
-def _compile(tree: Any, field: str, references: set[tuple[str, str]]) -> Any:
+def _compile(tree: Any, field: str, references: set[tuple[str, str]], more: tuple[str, ...]) -> Any:
     if isinstance(tree, str):
-        return _compile_text(tree, field, references) if has_expression(tree) else tree
+        return _compile_text(tree, field, references, more) if has_expression(tree) else tree
     if isinstance(tree, dict):
-        return {key: _compile(value, f"{field}.{key}", references) for key, value in tree.items()}
+        return {key: _compile(value, f"{field}.{key}", references, more) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_compile(value, f"{field}[{index}]", references) for index, value in enumerate(tree)]
+        return [_compile(value, f"{field}[{index}]", references, more) for index, value in enumerate(tree)]
     return tree
 
 
-def _compile_text(text: str, field: str, references: set[tuple[str, str]]) -> _Text:
+def _compile_text(text: str, field: str, references: set[tuple[str, str]], more: tuple[str, ...]) -> _Text:
     parts: list[str | Expression] = []
     for literal, source in _split(text, field):
         if literal:
             parts.append(literal)
         if source is not None:
-            parts.append(_compile_part(source, field))
+            parts.append(_compile_part(source, field, more))
     for part in parts:
         if isinstance(part, Expression):
             references.update(part.references)
     return _Text(field, tuple(parts))
 
 
-def _compile_part(source: str, field: str) -> Expression:
+def _compile_part(source: str, field: str, more: tuple[str, ...]) -> Expression:
     try:
-        return compile_expression(source.strip())
+        return compile_expression(source.strip(), more)
     except ExpressionError as error:
         raise RenderError(field, f"the expression {shown(source.strip())} is wrong: {error}.") from None
 

@@ -7,14 +7,21 @@ what changed and not what the graph holds.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
 from controller.api.dag import DAGSpec, JobTemplate, Node, Parameter
 from controller.api.rules import CONTROLS
-from controller.engine.expressions import Template, compile_template
+from controller.engine.expressions import (
+    Expression,
+    ExpressionError,
+    Template,
+    compile_expression,
+    compile_template,
+)
 from controller.engine.identity import fingerprint
+from controller.engine.logic import Logic, LogicError, parse_logic
 from controller.engine.parameters import argument_problems, bound, default_problems, duplicate_problems
 from controller.engine.problems import InvalidDAG, Problem, RenderError, shown, unknown
 
@@ -32,20 +39,29 @@ class CompiledNode:
     dependencies: tuple[int, ...]
     dependents: tuple[int, ...]
     reads: tuple[int, ...]
-    """Nodes whose results the job's expressions read."""
+    """Nodes whose results expressions read: those of the job, of the arguments and of ``when``."""
+    depends: Logic | None
+    """When the node starts, if that is not simply that all its dependencies went well."""
+    when: Expression | None
+    retry_condition: Expression | None
+    handlers: tuple[int, ...]
+    """Nodes whose ``depends`` names this one, and which so deal with its failure."""
+    is_finally: bool
 
     @property
     def field(self) -> str:
         """The node's place in the resource, for messages."""
-        return f"spec.nodes[{self.name}]"
+        return _place(self.spec, is_finally=self.is_finally)
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A checked DAG."""
+    """A checked DAG. The nodes of ``finally`` come last."""
 
     spec: DAGSpec
     nodes: tuple[CompiledNode, ...]
+    main: int
+    """Number of the nodes before those of ``finally``."""
     index: dict[str, int]
     params: dict[str, Any]
     hash: str
@@ -58,7 +74,31 @@ class Graph:
         Raises:
             InvalidDAG: with every problem found, each naming its field and its value.
         """
-        return _Compiler(spec).compile()
+        graph = _Compiler(spec).compile()
+        return graph.restricted(spec.targets) if spec.targets else graph
+
+    def restricted(self, targets: Iterable[str]) -> "Graph":
+        """Give the graph of the targets and of all that they need, as if the rest had never been written."""
+        last = [node.index for node in self.nodes[self.main :]]
+        needed = _ancestors(self, [*(self.index[name] for name in targets), *last])
+        spec = self.spec.model_copy(
+            update={
+                "nodes": [node.spec for node in self.nodes[: self.main] if node.index in needed],
+                "outputs": [output for output in self.spec.outputs if self.index[output.from_] in needed],
+            }
+        )
+        return replace(_Compiler(spec).compile(), hash=self.hash)
+
+
+def _ancestors(graph: Graph, targets: Iterable[int]) -> set[int]:
+    needed: set[int] = set()
+    stack = list(targets)
+    while stack:
+        index = stack.pop()
+        if index not in needed:
+            needed.add(index)
+            stack.extend(graph.nodes[index].dependencies)
+    return needed
 
 
 @dataclass(slots=True)
@@ -69,9 +109,20 @@ class _Draft:
     job: Template
     arguments: Template
     parameters: tuple[Parameter, ...]
+    is_finally: bool = False
+    depends: Logic | None = None
+    when: Expression | None = None
+    retry_condition: Expression | None = None
     dependencies: dict[int, None] = field(default_factory=dict)
     dependents: list[int] = field(default_factory=list)
+    handlers: list[int] = field(default_factory=list)
     reads: dict[int, None] = field(default_factory=dict)
+
+    @property
+    def references(self) -> frozenset[tuple[str, str]]:
+        """What all expressions of the node read."""
+        conditions = self.when.references if self.when else frozenset()
+        return self.job.references | self.arguments.references | conditions
 
 
 _EMPTY = Template({}, frozenset())
@@ -83,14 +134,16 @@ class _Compiler:
     def __init__(self, spec: DAGSpec) -> None:
         self.spec = spec
         self.problems: list[Problem] = []
-        self.index = {node.name: number for number, node in enumerate(spec.nodes)}
+        self.nodes = [*spec.nodes, *spec.finally_]
+        self.index = {node.name: number for number, node in enumerate(self.nodes)}
         self.params = {parameter.name for parameter in spec.parameters}
         self.templates: dict[str, tuple[JobTemplate, Template]] = {}
 
     def compile(self) -> Graph:
         self._check_document()
         self._compile_templates()
-        drafts = [self._draft(node) for node in self.spec.nodes]
+        main = len(self.spec.nodes)
+        drafts = [self._draft(node, is_finally=number >= main) for number, node in enumerate(self.nodes)]
         self._check_outputs()
         if not self.problems:
             self.problems.extend(_cycle_problems(drafts))
@@ -99,6 +152,7 @@ class _Compiler:
         return Graph(
             spec=self.spec,
             nodes=tuple(_finished(number, draft) for number, draft in enumerate(drafts)),
+            main=main,
             index=self.index,
             params=bound(self.spec.parameters, self.spec.arguments),
             hash=graph_hash(self.spec),
@@ -106,17 +160,29 @@ class _Compiler:
 
     def _check_document(self) -> None:
         spec = self.spec
-        for name in ("parameters", "job_templates", "nodes", "outputs"):
+        for name in ("parameters", "job_templates", "nodes", "finally_", "outputs"):
             alias = DAGSpec.model_fields[name].alias
             self.problems.extend(
                 duplicate_problems([item.name for item in getattr(spec, name)], field=f"spec.{alias}")
             )
+        main = {node.name for node in spec.nodes}
+        for number, node in enumerate(spec.finally_):
+            if node.name in main:
+                self._problem(
+                    f"spec.finally[{number}].name", f"{shown(node.name)} is already the name of a node."
+                )
         self.problems.extend(default_problems(spec.parameters, field="spec.parameters"))
         self.problems.extend(
             argument_problems(spec.parameters, spec.arguments, field="spec.arguments", owner="the DAG")
         )
 
     def _check_outputs(self) -> None:
+        for number, name in enumerate(self.spec.targets):
+            producer = self._resolve(name, f"spec.targets[{number}]")
+            if producer is not None and producer >= len(self.spec.nodes):
+                self._problem(
+                    f"spec.targets[{number}]", f"{shown(name)} is a node of finally, which runs in any case."
+                )
         for number, output in enumerate(self.spec.outputs):
             self._resolve(output.from_, f"spec.outputs[{number}].from")
 
@@ -130,25 +196,68 @@ class _Compiler:
             )
             self.templates[template.name] = (template, job)
 
-    def _draft(self, node: Node) -> _Draft:
-        place = f"spec.nodes[{node.name}]"
-        parameters, job = self._job_of(node, place)
-        arguments = self._template(node.arguments, f"{place}.arguments")
+    def _draft(self, node: Node, *, is_finally: bool) -> _Draft:
+        place = _place(node, is_finally=is_finally)
+        more = ("run",) if is_finally else ()
+        parameters, job = self._job_of(node, place, more)
+        arguments = self._template(node.arguments, f"{place}.arguments", more)
         self._check_names(arguments, f"{place}.arguments", inputs=set())
-        draft = _Draft(spec=node, job=job, arguments=arguments, parameters=parameters)
+        draft = _Draft(
+            spec=node,
+            job=job,
+            arguments=arguments,
+            parameters=parameters,
+            is_finally=is_finally,
+            depends=self._depends(node, f"{place}.depends"),
+            when=self._condition(node.when, f"{place}.when", more),
+            retry_condition=self._retry_condition(node, f"{place}.retry.condition"),
+        )
         self._connect(draft, place)
         return draft
 
-    def _job_of(self, node: Node, place: str) -> tuple[tuple[Parameter, ...], Template]:
-        if (node.job is None) == (node.template is None):
-            self._problem(place, "a node has either a job or a template.")
+    def _depends(self, node: Node, place: str) -> Logic | None:
+        if node.depends is None:
+            return None
+        if node.dependencies:
+            self._problem(place, "a node has either depends or dependencies.")
+        try:
+            return parse_logic(node.depends, self.index)
+        except LogicError as error:
+            self._problem(place, f"{shown(node.depends)} cannot be read: {error}.")
+            return None
+
+    def _retry_condition(self, node: Node, place: str) -> Expression | None:
+        """Compile a condition on an attempt. What other nodes did is none of its business: after a restart, attempts may be looked at first."""
+        condition = self._condition(node.retry.condition if node.retry else None, place, ("last",))
+        if condition and any(root in ("nodes", "inputs") for root, _ in condition.references):
+            self._problem(place, f"{shown(condition.source)} reads more than last, params and dag.")
+        return condition
+
+    def _condition(self, source: str | None, place: str, more: tuple[str, ...]) -> Expression | None:
+        if source is None:
+            return None
+        try:
+            condition = compile_expression(source, more)
+        except ExpressionError as error:
+            self._problem(place, f"the expression {shown(source)} is wrong: {error}.")
+            return None
+        self._check_names(condition, place, inputs=set())
+        return condition
+
+    def _job_of(
+        self, node: Node, place: str, more: tuple[str, ...]
+    ) -> tuple[tuple[Parameter, ...], Template]:
+        if sum(given is not None for given in (node.job, node.template, node.suspend)) != 1:
+            self._problem(place, "a node has exactly one of job, template and suspend.")
+            return (), _EMPTY
+        if node.suspend is not None:
             return (), _EMPTY
         if node.job is not None:
             if node.arguments:
                 self._problem(
                     f"{place}.arguments", "arguments are for a template; this node has a job of its own."
                 )
-            job = self._template(node.job.tree(), f"{place}.job")
+            job = self._template(node.job.tree(), f"{place}.job", more)
             self._check_names(job, f"{place}.job", inputs=set())
             return (), job
         if node.template not in self.templates:
@@ -169,14 +278,14 @@ class _Compiler:
         )
         return tuple(template.parameters), job
 
-    def _template(self, tree: Any, place: str) -> Template:
+    def _template(self, tree: Any, place: str, more: tuple[str, ...] = ()) -> Template:
         try:
-            return compile_template(tree, place)
+            return compile_template(tree, place, more)
         except RenderError as error:
             self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
             return _EMPTY
 
-    def _check_names(self, template: Template, place: str, *, inputs: set[str]) -> None:
+    def _check_names(self, template: Template | Expression, place: str, *, inputs: set[str]) -> None:
         known = {
             "params": self.params,
             "inputs": inputs,
@@ -205,7 +314,9 @@ class _Compiler:
                     f"{place}.inputs[{number}].target", f"{shown(target)} is the target of another input."
                 )
             targets.add(target)
-        for root, name in sorted(draft.job.references | draft.arguments.references):
+        for name in draft.depends.names() if draft.depends else ():
+            self._edge(draft, name, f"{place}.depends")
+        for root, name in sorted(draft.references):
             if root == "nodes" and name in self.index:
                 draft.reads[self.index[name]] = None
                 self._edge(draft, name, f"{place}: the expression nodes.{name}")
@@ -216,6 +327,9 @@ class _Compiler:
             return
         if name == draft.spec.name:
             self._problem(place, f'"{name}" cannot depend on itself.')
+            return
+        if producer >= len(self.spec.nodes):
+            self._problem(place, f'"{name}" is a node of finally, which runs last.')
             return
         draft.dependencies[producer] = None
 
@@ -236,6 +350,11 @@ _KINDS = {
 }
 
 
+def _place(node: Node, *, is_finally: bool) -> str:
+    """Name a node's place in the resource, for messages."""
+    return f"spec.{'finally' if is_finally else 'nodes'}[{node.name}]"
+
+
 def graph_hash(spec: DAGSpec) -> str:
     """Fingerprint what makes the graph: everything but the controls that may change while it runs.
 
@@ -243,7 +362,7 @@ def graph_hash(spec: DAGSpec) -> str:
     """
     tree = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
     graph = {name: value for name, value in tree.items() if name not in CONTROLS}
-    for name in ("parameters", "jobTemplates", "nodes", "outputs"):
+    for name in ("parameters", "jobTemplates", "nodes", "finally", "outputs"):
         graph[name] = sorted(graph.get(name, ()), key=itemgetter("name"))
     return fingerprint(graph)
 
@@ -254,6 +373,12 @@ def _cycle_problems(drafts: Sequence[_Draft]) -> Iterator[Problem]:
     for number, draft in enumerate(drafts):
         for producer in draft.dependencies:
             drafts[producer].dependents.append(number)
+            if (
+                draft.depends
+                and not draft.is_finally
+                and drafts[producer].spec.name in set(draft.depends.names())
+            ):
+                drafts[producer].handlers.append(number)
     ready = deque(number for number, count in enumerate(waiting) if count == 0)
     while ready:
         for number in drafts[ready.popleft()].dependents:
@@ -287,4 +412,9 @@ def _finished(number: int, draft: _Draft) -> CompiledNode:
         dependencies=tuple(draft.dependencies),
         dependents=tuple(draft.dependents),
         reads=tuple(draft.reads),
+        depends=draft.depends,
+        when=draft.when,
+        retry_condition=draft.retry_condition,
+        handlers=tuple(draft.handlers),
+        is_finally=draft.is_finally,
     )

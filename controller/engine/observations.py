@@ -1,8 +1,10 @@
 """What the shell tells the engine: the facts that a run's next decisions rest on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from controller.api.bacalhau import JobSighting
+from controller.api.dag import Decision, Shutdown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,6 +13,9 @@ class Controls:
 
     suspend: bool = False
     parallelism: int | None = None
+    shutdown: Shutdown | None = None
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """What was decided about approval nodes, by their names."""
     cancel: bool = False
     """The DAG is being deleted: stop what runs, start nothing."""
 

@@ -1,37 +1,80 @@
 """What the nodes' phases mean for the run: its phase, its progress, and the line that says why it failed."""
 
+from collections.abc import Iterator
+
 from controller.api.dag import NodePhase, RunPhase
 from controller.engine.graph import Graph
 from controller.engine.state import NodeState, RunState
+from controller.engine.stopping import StopCause
 
-_WORST_FIRST = (
-    (NodePhase.FAILED, RunPhase.FAILED),
-    (NodePhase.ERROR, RunPhase.ERROR),
-    (NodePhase.CANCELLED, RunPhase.CANCELLED),
-    (NodePhase.OMITTED, RunPhase.CANCELLED),
-)
-_UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
+CANCELLED = "Cancelled"
+TIMED_OUT = "TimedOut"
+
+_WORST_FIRST = (RunPhase.FAILED, RunPhase.ERROR, RunPhase.CANCELLED)
+_MEANING = {
+    NodePhase.FAILED: RunPhase.FAILED,
+    NodePhase.ERROR: RunPhase.ERROR,
+    NodePhase.CANCELLED: RunPhase.CANCELLED,
+}
+_OMITTED_BY_THE_RUN = {CANCELLED: RunPhase.CANCELLED, TIMED_OUT: RunPhase.FAILED}
+"""What it means that a node was omitted for one of these reasons; any other follows from another node's end."""
+ENDED_BY_THE_RUN = frozenset({StopCause.CANCELLED.value, StopCause.RUN_TIMED_OUT.value})
+"""Reasons of nodes that were stopped because the run ended early. That is neither forgiven nor tried again."""
 
 
-def run_phase(state: RunState, *, suspended: bool) -> RunPhase:
-    """Give the phase of a run. It ends when its last node does; the worst end of a node is the run's.
-
-    A node is omitted only after another did not succeed or the run was cancelled, so an omitted node alone means cancelled.
-    """
-    if state.unfinished:
+def run_phase(graph: Graph, state: RunState, *, suspended: bool) -> RunPhase:
+    """Give the phase of a run. It ends when its last node does; the worst end that is not forgiven is the run's."""
+    if state.unfinished or state.unfinished_finally:
         return RunPhase.SUSPENDED if suspended else RunPhase.RUNNING
-    return next((run for node, run in _WORST_FIRST if state.counts[node]), RunPhase.SUCCEEDED)
+    return outcome(graph, state)
+
+
+def outcome(graph: Graph, state: RunState) -> RunPhase:
+    """Give what the nodes that have ended come to, as if there were no others."""
+    ends = {_MEANING[state.nodes[index].phase] for index in unforgiven(graph, state)}
+    ends |= {
+        _OMITTED_BY_THE_RUN[node.reason]
+        for node in state.nodes
+        if node.phase is NodePhase.OMITTED and node.reason in _OMITTED_BY_THE_RUN
+    }
+    return next((phase for phase in _WORST_FIRST if phase in ends), RunPhase.SUCCEEDED)
+
+
+def unforgiven(graph: Graph, state: RunState) -> Iterator[int]:
+    """Find the nodes whose end the run does not forgive.
+
+    It forgives a node with ``continueOnFailure``, and one whose end another node deals with: a node whose ``depends`` names it,
+    unless that was omitted. It does not forgive what it stopped itself.
+    """
+    if not any(state.counts[phase] + state.finally_counts[phase] for phase in _MEANING):
+        return
+    for index, node in enumerate(state.nodes):
+        if node.phase in _MEANING and not _is_forgiven(graph, state, index):
+            yield index
+
+
+def _is_forgiven(graph: Graph, state: RunState, index: int) -> bool:
+    node = graph.nodes[index]
+    if state.nodes[index].reason in ENDED_BY_THE_RUN:
+        return False
+    return node.spec.continue_on_failure or any(
+        state.nodes[handler].phase is not NodePhase.OMITTED for handler in node.handlers
+    )
 
 
 def progress(state: RunState) -> str:
     """Give the nodes that ended well, of all nodes."""
-    done = state.counts[NodePhase.SUCCEEDED] + state.counts[NodePhase.SKIPPED]
+    done = sum(
+        counts[phase]
+        for counts in (state.counts, state.finally_counts)
+        for phase in (NodePhase.SUCCEEDED, NodePhase.SKIPPED)
+    )
     return f"{done}/{len(state.nodes)}"
 
 
 def tally(state: RunState) -> str:
     """Count the nodes by what they do, in one line."""
-    counts = state.counts
+    counts = state.counts + state.finally_counts
     if counts[NodePhase.SUCCEEDED] == len(state.nodes):
         return f"All {len(state.nodes)} nodes succeeded."
     parts = [
@@ -48,15 +91,12 @@ def tally(state: RunState) -> str:
     return f"Nodes: {', '.join(parts)}."
 
 
-def first_failure(state: RunState) -> int | None:
-    """Find the node that failed first, or else the one that was cancelled first; nothing if none was.
+def first_failure(graph: Graph, state: RunState) -> int | None:
+    """Find the node that failed first, or else the one that was cancelled first; nothing if all is well or forgiven.
 
     Nodes that this run cancelled are a consequence, whatever the clocks of Bacalhau and of the controller say.
     """
-    if not any(state.counts[phase] for phase in _UNSUCCESSFUL):
-        return None
-    failed = (index for index, node in enumerate(state.nodes) if node.phase in _UNSUCCESSFUL)
-    return min(failed, key=lambda index: _blame(state.nodes[index]))
+    return min(unforgiven(graph, state), key=lambda index: _blame(state.nodes[index]), default=None)
 
 
 def _blame(node: NodeState) -> tuple[bool, float]:
@@ -64,11 +104,22 @@ def _blame(node: NodeState) -> tuple[bool, float]:
 
 
 def failure_summary(graph: Graph, state: RunState) -> str | None:
-    """Say which node failed first, and why; nothing if none did."""
-    index = first_failure(state)
+    """Say which node failed first, and why, or what ended the run early; nothing if all is well or forgiven."""
+    index = first_failure(graph, state)
     if index is None:
-        return None
-    more = sum(state.counts[phase] for phase in _UNSUCCESSFUL) - 1
+        return _early_end(state)
+    more = sum(1 for _ in unforgiven(graph, state)) - 1
     others = f" ({more} more nodes did not succeed)" if more else ""
     node = state.nodes[index]
     return f'node "{graph.nodes[index].name}": {node.message or node.reason}{others}'
+
+
+def _early_end(state: RunState) -> str | None:
+    return next(
+        (
+            node.message
+            for node in state.nodes
+            if node.phase is NodePhase.OMITTED and node.reason in _OMITTED_BY_THE_RUN
+        ),
+        None,
+    )

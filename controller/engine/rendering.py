@@ -42,27 +42,25 @@ class RunContext:
 
 def render_job(
     *,
-    graph: Graph,
     node: CompiledNode,
     context: RunContext,
     attempt: int,
     artifacts: Mapping[str, Artifact | None],
-    results: Mapping[str, Mapping[str, Any]],
+    bindings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Give the Bacalhau job of one attempt of a node.
 
     Args:
-        graph: the node's graph.
         node: the node to render.
         context: the run's identity and defaults.
         attempt: number of the attempt, from 1.
         artifacts: published results of the nodes that this one mounts, by name.
-        results: what expressions may read of other nodes, by name.
+        bindings: what expressions may read, from ``variables``.
 
     Raises:
         RenderError: an expression has no value, a result cannot be mounted, or a field has an impossible value.
     """
-    job = _evaluated(graph, node, context, results)
+    job = _evaluated(node, bindings)
     task = _task(job, node.field)
     _fill_engine(task)
     _mount(task, node, artifacts)
@@ -77,17 +75,21 @@ def render_job(
     return _identified(job, node, context, attempt)
 
 
-def _evaluated(
-    graph: Graph, node: CompiledNode, context: RunContext, results: Mapping[str, Mapping[str, Any]]
+def variables(
+    graph: Graph, context: RunContext, results: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    variables: dict[str, Any] = {
+    """Give what expressions may read: parameters, results of other nodes, the DAG's identity, and ``more``."""
+    return {
+        **more,
         "params": graph.params,
         "inputs": {},
         "nodes": {name: dict(result) for name, result in results.items()},
         "dag": {"name": context.name, "namespace": context.namespace, "uid": context.uid},
     }
-    variables["inputs"] = _arguments(node, variables)
-    job: dict[str, Any] = node.job.render(variables)
+
+
+def _evaluated(node: CompiledNode, bindings: Mapping[str, Any]) -> dict[str, Any]:
+    job: dict[str, Any] = node.job.render({**bindings, "inputs": _arguments(node, bindings)})
     return job
 
 
@@ -150,10 +152,13 @@ def _mount(task: dict[str, Any], node: CompiledNode, artifacts: Mapping[str, Art
         if target in targets:
             raise RenderError(f"{field}.target", f"{shown(target)} is already the target of an InputSource.")
         artifact = artifacts.get(item.from_)
+        if artifact is None and item.optional:
+            continue
         if artifact is None:
             raise RenderError(
                 f"{field}.from",
-                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local).',
+                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local)'
+                ", or make the input optional.",
             )
         source = storage_source(artifact, output=item.output, field=f"{field}.output", producer=item.from_)
         sources.append({"Source": source, "Target": target})

@@ -20,7 +20,7 @@ class Reporter:
 
     def __init__(self, run: Run, status: DAGStatus | None, *, now: float) -> None:
         self.run = run
-        self.start_time = (status.start_time if status else None) or timestamp(now)
+        self.retry_id = _acted_on(run, status)
         self.conditions = {condition.type: condition for condition in (status.conditions if status else [])}
 
     def delta(self, *, generation: int, now: float, hindrance: tuple[str, str] | None) -> dict[str, Any]:
@@ -38,10 +38,11 @@ class Reporter:
             "phase": run.phase.value,
             "progress": progress(run.state),
             "message": message,
-            "startTime": self.start_time,
+            "startTime": timestamp(run.started_at),
             "completionTime": timestamp(run.completed_at),
             "bacalhauNamespace": run.context.bacalhau_namespace,
             "graphHash": run.graph.hash,
+            "retryID": self.retry_id,
             "conditions": self._conditions(message, generation, now, hindrance),
             "nodes": self._changed_nodes(),
         }
@@ -90,6 +91,13 @@ class Reporter:
             for kind, status in statuses.items()
         }
         return [condition.model_dump(by_alias=True, mode="json") for condition in self.conditions.values()]
+
+
+def _acted_on(run: Run, status: DAGStatus | None) -> str | None:
+    """Give the request to run again that needs no more action: a DAG that is new has none to obey."""
+    if status and status.start_time:
+        return status.retry_id
+    return run.graph.spec.retry.id if run.graph.spec.retry else None
 
 
 def condition_statuses(phase: RunPhase) -> dict[str, str]:

@@ -3,13 +3,35 @@
 A ``Run`` is pure: it holds no clock, no connection and no task, and nothing in it fails for a reason outside its arguments. What it
 decides follows from the graph, from what was observed and from the controls, so a run that is rebuilt from Bacalhau's jobs decides
 as the lost one would have. A pass costs what changed: an observation touches its node and the nodes that depend on it.
+
+The rules themselves are elsewhere, one to a file: ``verdict`` (what a job's state means), ``retry``, ``deadlines``, ``readiness`` (when a
+node starts), ``outcome`` (what the run comes to).
 """
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from controller.api.dag import Artifact, DAGStatus, FailurePolicy, NodePhase, NodeStatus, RunPhase
+from controller.api.dag import (
+    Approval,
+    Artifact,
+    DAGStatus,
+    FailurePolicy,
+    NodePhase,
+    NodeStatus,
+    RunPhase,
+    Shutdown,
+)
+from controller.engine.alarms import Alarms
+from controller.engine.approval import approval_deadline, decided
+from controller.engine.deadlines import (
+    Deadline,
+    finally_deadline,
+    node_deadline,
+    nodes_deadline,
+    total_deadline,
+)
 from controller.engine.effects import Effect, Emit, StopJob, SubmitJob, WakeAt
 from controller.engine.graph import CompiledNode, Graph
 from controller.engine.observations import (
@@ -20,11 +42,21 @@ from controller.engine.observations import (
     Observation,
     SubmissionRefused,
 )
-from controller.engine.outcome import failure_summary, first_failure, run_phase
+from controller.engine.outcome import (
+    CANCELLED,
+    ENDED_BY_THE_RUN,
+    TIMED_OUT,
+    failure_summary,
+    first_failure,
+    outcome,
+    run_phase,
+    tally,
+)
 from controller.engine.problems import RenderError, one_line
-from controller.engine.rechecks import Rechecks
-from controller.engine.rendering import RunContext, render_job
-from controller.engine.state import NodeState, RunState, unix_time
+from controller.engine.readiness import omission, skip_message
+from controller.engine.rendering import RunContext, render_job, variables
+from controller.engine.retry import condition_holds, is_within_budget, next_start
+from controller.engine.state import REPLACED, RETRYING, NodeState, RunState, timestamp, unix_time
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, judge
 
@@ -39,12 +71,15 @@ class Run:
         self.graph = graph
         self.context = context
         self.phase = (status.phase if status else None) or RunPhase.PENDING
+        self.started_at = unix_time(status.start_time) if status else None
         self.completed_at = unix_time(status.completion_time) if status else None
         self.state = _recalled(graph, status.nodes if status else {})
         self._ready: list[int] = []
-        self._rechecks = Rechecks()
+        self._alarms: Alarms[JobSeen | None] = Alarms()
         self._effects: list[Effect] = []
+        self._ended: deque[int] = deque()
         self._settled = False
+        self._finally_is_open = False
 
     def advance(
         self, observations: Iterable[Observation], controls: Controls, now: float
@@ -56,17 +91,21 @@ class Run:
         if self.phase.is_terminal:
             return ()
         self._effects = []
+        self.started_at = now if self.started_at is None else self.started_at
         for observation in observations:
             self._observe(observation, now)
-        for index, seen in self._rechecks.due(now):
-            self._seen(index, seen, now)
+        for index, seen in self._alarms.due(now):
+            self._look_again(index, seen, now)
         if not self._settled:
-            self._settle()
-        self._apply_failure_policy()
-        if controls.cancel:
-            self._cancel("Cancelled", "the DAG is being deleted")
-        elif not controls.suspend:
-            self._start_ready(controls.parallelism, now)
+            self._settle(now)
+        self._decide_dependents(now)
+        self._apply_decisions(controls, now)
+        self._apply_failure_policy(now)
+        self._apply_shutdown(controls, now)
+        self._apply_timeouts(now)
+        if not controls.cancel:
+            self._open_finally(now)
+            self._go_on(controls, now)
         self._conclude(controls, now)
         return tuple(self._effects)
 
@@ -86,7 +125,10 @@ class Run:
             case SubmissionRefused():
                 message = one_line(observation.message)
                 self._end(
-                    index, Finished(phase=NodePhase.ERROR, reason=observation.reason, message=message), now
+                    index,
+                    Finished(phase=NodePhase.ERROR, reason=observation.reason, message=message),
+                    now,
+                    final=True,
                 )
             case JobSeen():
                 self._seen(index, observation, now)
@@ -107,15 +149,16 @@ class Run:
 
     def _seen(self, index: int, observation: JobSeen, now: float) -> None:
         node, job = self.state.nodes[index], observation.sighting.job
-        self._rechecks.drop(index)
+        self._alarms.drop(index)
         if node.phase.is_terminal:
             self._recall_stdout(node, observation, now)
             return
-        node.attempt, node.started_at = observation.attempt, job.created_at
+        node.attempt, node.started_at, node.retry_at = observation.attempt, job.created_at, None
         self.state.accept(index, job.id)
+        node.first_started_at = job.created_at if node.first_started_at is None else node.first_started_at
         match judge(observation.sighting, now):
             case Unfinished() as verdict:
-                self._unfinished(index, verdict, observation)
+                self._unfinished(index, verdict, observation, now)
             case Finished() as verdict:
                 self._end(index, verdict, job.modified_at)
             case Broken() as verdict:
@@ -130,178 +173,371 @@ class Run:
         if node.attempt == observation.attempt and isinstance(verdict, Finished):
             node.stdout = verdict.stdout
 
-    def _unfinished(self, index: int, verdict: Unfinished, observation: JobSeen) -> None:
+    def _unfinished(self, index: int, verdict: Unfinished, observation: JobSeen, now: float) -> None:
         node = self.state.nodes[index]
-        if verdict.recheck_at is not None and not node.stopping:
-            self._rechecks.put(index, observation, verdict.recheck_at)
-        if node.message != verdict.message:
-            node.message = verdict.message
+        node.running_since = verdict.running_since
+        if (node.message, node.reason) != (verdict.message, None):
+            node.message, node.reason = verdict.message, None
             self.state.changed.add(index)
         self._adopt(index, verdict.phase)
+        if not node.stopping and not self._stop_if_late(index, now):
+            self._set_alarm(index, observation, verdict.recheck_at)
 
     def _adopt(self, index: int, phase: NodePhase) -> None:
         if self.state.nodes[index].phase is not phase:
             self.state.move(index, phase)
 
+    # What time alone changes
+
+    def _set_alarm(self, index: int, seen: JobSeen, recheck_at: float | None) -> None:
+        deadline = node_deadline(self.graph.nodes[index].spec, self.state.nodes[index])
+        times = [time for time in (recheck_at, deadline.time if deadline else None) if time is not None]
+        if times:
+            self._alarms.put(index, seen, min(times))
+
+    def _stop_if_late(self, index: int, now: float) -> bool:
+        """Stop a node that has taken too long; tell whether it has."""
+        deadline = node_deadline(self.graph.nodes[index].spec, self.state.nodes[index])
+        is_late = deadline is not None and now >= deadline.time
+        if deadline and is_late:
+            self._stop(index, StopCause.TIMED_OUT, deadline.message)
+        return is_late
+
+    def _look_again(self, index: int, seen: JobSeen | None, now: float) -> None:
+        if self.state.nodes[index].retry_at is not None:
+            self.state.nodes[index].retry_at = None
+            self._line_up(index)
+        elif seen and self.state.nodes[index].phase.is_live:
+            self._seen(index, seen, now)
+
     # How an attempt ends
 
-    def _end(self, index: int, verdict: Finished, finished_at: float) -> None:
+    def _end(self, index: int, verdict: Finished, finished_at: float, *, final: bool = False) -> None:
+        """Note how an attempt ended, and with it the node, unless another attempt follows. None does if this is ``final``."""
         node = self.state.nodes[index]
+        self._alarms.drop(index)
         node.finished_at = finished_at
         node.reason, node.message = verdict.reason, verdict.message
         node.exit_code, node.artifact = verdict.exit_code, verdict.artifact
         node.stdout, node.stopping = verdict.stdout, False
+        node.failures += verdict.phase is NodePhase.FAILED
+        node.errors += verdict.phase is NodePhase.ERROR
         self.state.move(index, verdict.phase)
         if verdict.phase is not NodePhase.SUCCEEDED:
+            if not final and verdict.reason not in ENDED_BY_THE_RUN and self._try_again(index):
+                return
             self._report_failure(index)
-        if not self._settled:
-            return
-        if verdict.phase is NodePhase.SUCCEEDED:
-            self._release_dependents(index)
-        else:
-            self._omit_dependents(index)
+        self._ended.append(index)
+
+    def _try_again(self, index: int) -> bool:
+        """Have a node wait for its next attempt, if its policy says so."""
+        node = self.state.nodes[index]
+        try:
+            start = self._retry_time(self.graph.nodes[index], node)
+        except RenderError as error:
+            node.message = one_line(f"{node.message or node.reason}; {error}")
+            return False
+        if start is None:
+            return False
+        said = f"attempt {node.attempt} {node.phase.value}: {node.message or node.reason}"
+        self._warn(
+            "AttemptFailed", f'Node "{self._name(index)}": {said}; the next starts at {timestamp(start)}.'
+        )
+        node.remember_attempt()
+        node.clear_attempt()
+        node.reason, node.message, node.retry_at = RETRYING, said, start
+        self.state.move(index, NodePhase.PENDING)
+        self._alarms.put(index, None, start)
+        return True
+
+    def _retry_time(self, compiled: CompiledNode, node: NodeState) -> float | None:
+        retry = compiled.spec.retry
+        if retry is None or not is_within_budget(
+            retry, node.phase, failures=node.failures, errors=node.errors
+        ):
+            return None
+        finished_at = node.finished_at or 0.0
+        first_started_at = finished_at if node.first_started_at is None else node.first_started_at
+        last = {
+            "phase": node.phase.value,
+            "attempt": node.attempt,
+            "exitCode": node.exit_code,
+            "reason": node.reason or "",
+            "message": node.message or "",
+            "stdout": node.stdout or "",
+            "seconds": finished_at - (node.started_at or finished_at),
+        }
+        if compiled.retry_condition and not condition_holds(
+            compiled.retry_condition, self._variables(compiled, last=last), compiled.field
+        ):
+            return None
+        start = next_start(
+            retry.backoff,
+            ended=node.failures + node.errors,
+            finished_at=finished_at,
+            first_started_at=first_started_at,
+            salt=f"{self.context.uid}/{compiled.name}/{node.attempt}",
+        )
+        deadline = total_deadline(compiled.spec, node)
+        return None if start is None or (deadline and start >= deadline.time) else start
 
     def _replace(self, index: int, verdict: Broken, finished_at: float) -> None:
         node = self.state.nodes[index]
-        if node.attempt > MAX_REPLACEMENTS:
+        if node.attempt - node.failures - node.errors > MAX_REPLACEMENTS:
             message = f"{verdict.message} (the platform lost {node.attempt} attempts)"
             self._end(
                 index, Finished(phase=NodePhase.ERROR, reason=verdict.reason, message=message), finished_at
             )
             return
-        self._effects.append(
-            Emit(
-                type="Warning",
-                reason="AttemptReplaced",
-                message=f'Node "{self._name(index)}": attempt {node.attempt} is replaced: {verdict.message}.',
-            )
-        )
-        node.job_id = node.started_at = None
-        node.stopping, node.message = False, None
+        message = f'Node "{self._name(index)}": attempt {node.attempt} is replaced: {verdict.message}.'
+        self._warn("AttemptReplaced", message)
+        node.clear_attempt()
+        node.reason, node.message = REPLACED, verdict.message
         self.state.move(index, NodePhase.PENDING)
-        if self._settled and node.waiting_for == 0:
+        self._line_up(index)
+
+    def _line_up(self, index: int) -> None:
+        """Have a node's next attempt start when there is room, if it is known that the node waits for no other."""
+        if self._settled and self.state.nodes[index].waiting_for == 0:
             heapq.heappush(self._ready, index)
 
     def _report_failure(self, index: int) -> None:
         node = self.state.nodes[index]
-        reason = f"Node{node.phase.value}"
-        message = f'Node "{self._name(index)}": {node.message or node.reason}'
+        self._warn(f"Node{node.phase.value}", f'Node "{self._name(index)}": {node.message or node.reason}')
+
+    def _warn(self, reason: str, message: str) -> None:
         self._effects.append(Emit(type="Warning", reason=reason, message=message))
 
-    def _release_dependents(self, index: int) -> None:
-        for dependent in self.graph.nodes[index].dependents:
-            state = self.state.nodes[dependent]
-            state.waiting_for -= 1
-            if state.waiting_for == 0 and state.phase is NodePhase.PENDING:
-                heapq.heappush(self._ready, dependent)
+    # Approvals
 
-    def _omit_dependents(self, index: int) -> None:
-        """Leave out all that can no longer run. Iterative: a graph may be deeper than Python's stack."""
-        stack = [index]
-        while stack:
-            cause = stack.pop()
-            for dependent in self.graph.nodes[cause].dependents:
-                if self.state.nodes[dependent].phase is NodePhase.PENDING:
-                    self._omit(dependent, "DependencyNotMet", f'node "{self._name(cause)}" did not succeed')
-                    stack.append(dependent)
-
-    def _omit(self, index: int, reason: str, message: str) -> None:
+    def _wait_for_approval(self, index: int, approval: Approval, now: float) -> None:
         node = self.state.nodes[index]
-        node.reason, node.message = reason, message
-        self.state.move(index, NodePhase.OMITTED)
+        node.started_at, node.reason = now, "WaitingForApproval"
+        node.message = approval.message
+        self.state.move(index, NodePhase.SUSPENDED)
+        self._warn(
+            "WaitingForApproval", f'Node "{self._name(index)}" waits for a decision in spec.approvals.'
+        )
 
-    # What happens next
+    def _apply_decisions(self, controls: Controls, now: float) -> None:
+        """Let approval nodes go on as somebody decided, or fail those that waited for too long."""
+        for index in sorted(self.state.suspended):
+            verdict = decided(self.graph.nodes[index].spec, self.state.nodes[index], controls.decisions, now)
+            if verdict:
+                self._end(index, verdict, now, final=True)
+        self._decide_dependents(now)
 
-    def _settle(self) -> None:
+    # What follows for other nodes
+
+    def _settle(self, now: float) -> None:
         """Work out once, from the phases that were found, who waits for what."""
         self._settled = True
+        self._ended.clear()
         for index, node in enumerate(self.state.nodes):
             node.waiting_for = sum(
-                self.state.nodes[producer].phase is not NodePhase.SUCCEEDED
+                not self.state.nodes[producer].phase.is_terminal
                 for producer in self.graph.nodes[index].dependencies
             )
-            if node.phase is NodePhase.PENDING and node.waiting_for == 0:
-                heapq.heappush(self._ready, index)
-        for index, node in enumerate(self.state.nodes):
-            if node.phase.is_terminal and node.phase is not NodePhase.SUCCEEDED:
-                self._omit_dependents(index)
+        for index in range(self.graph.main):
+            self._decide(index, now)
 
-    def _apply_failure_policy(self) -> None:
+    def _decide_dependents(self, now: float) -> None:
+        """Tell those who wait for the nodes that have ended. Iterative: a graph may be deeper than Python's stack."""
+        while self._ended:
+            for dependent in self.graph.nodes[self._ended.popleft()].dependents:
+                self.state.nodes[dependent].waiting_for -= 1
+                if dependent < self.graph.main:
+                    self._decide(dependent, now)
+
+    def _decide(self, index: int, now: float) -> None:
+        """Omit a node, skip it, or let it start, if that can be said already."""
+        node = self.state.nodes[index]
+        if node.phase is not NodePhase.PENDING:
+            return
+        omitted = omission(self.graph, self.state, self.graph.nodes[index])
+        if omitted:
+            self._leave_out(index, NodePhase.OMITTED, "DependencyNotMet", omitted.message)
+        elif node.retry_at is not None:
+            self._alarms.put(index, None, node.retry_at)
+        elif node.waiting_for == 0 and not self._skip(index, now):
+            heapq.heappush(self._ready, index)
+
+    def _skip(self, index: int, now: float) -> bool:
+        """Evaluate a node's condition; tell whether the node has ended by it. An attempt that was made is not skipped."""
+        compiled = self.graph.nodes[index]
+        if compiled.when is None or self.state.nodes[index].is_between_attempts:
+            return False
+        try:
+            message = skip_message(compiled, compiled.when, self._variables(compiled))
+        except RenderError as error:
+            self._fail_to_start(index, error, now)
+            return True
+        if message:
+            self._leave_out(index, NodePhase.SKIPPED, "ConditionFalse", message)
+        return message is not None
+
+    def _leave_out(self, index: int, phase: NodePhase, reason: str, message: str) -> None:
+        node = self.state.nodes[index]
+        self._alarms.drop(index)
+        node.reason, node.message, node.retry_at = reason, one_line(message), None
+        self.state.move(index, phase)
+        self._ended.append(index)
+
+    # What ends a run early
+
+    def _apply_failure_policy(self, now: float) -> None:
         policy = self.graph.spec.failure_policy
         may_stop = policy is FailurePolicy.FAIL_FAST_CANCEL and self.state.stoppable
-        if policy is FailurePolicy.RUN_ALL or not (self.state.pending or may_stop):
+        if policy is FailurePolicy.RUN_ALL or not (self.state.pending or self.state.suspended or may_stop):
             return
-        failed = first_failure(self.state)
-        if failed is None:
+        failed = first_failure(self.graph, self.state)
+        if failed is None or failed >= self.graph.main:
             return
         why = f'node "{self._name(failed)}" did not succeed'
         if policy is FailurePolicy.FAIL_FAST_CANCEL:
-            self._cancel("FailFast", why)
+            self._cancel(range(self.graph.main), "FailFast", why, now)
         else:
-            # An attempt that the platform lost is nothing new: its replacement still runs.
-            self._omit_pending("FailFast", why, attempted=False)
+            # An attempt that the platform lost, or that is tried again, is nothing new: the next one still runs.
+            self._omit_pending(range(self.graph.main), "FailFast", why, now, attempted=False)
+        self._decide_dependents(now)
 
-    def _cancel(self, reason: str, why: str) -> None:
-        """Start nothing at all, and stop what runs."""
-        self._omit_pending(reason, why, attempted=True)
-        self._stop_live(why)
+    def _apply_shutdown(self, controls: Controls, now: float) -> None:
+        if controls.cancel:
+            self._cancel(range(len(self.state.nodes)), CANCELLED, "the DAG is being deleted", now)
+        elif controls.shutdown is Shutdown.CANCEL:
+            self._cancel(range(len(self.state.nodes)), CANCELLED, "spec.shutdown is Cancel", now)
+        elif controls.shutdown is Shutdown.CANCEL_RUN_FINALLY:
+            self._cancel(range(self.graph.main), CANCELLED, "spec.shutdown is CancelRunFinally", now)
+        elif controls.shutdown is Shutdown.STOP_RUN_FINALLY:
+            why = "spec.shutdown is StopRunFinally"
+            self._omit_pending(range(self.graph.main), CANCELLED, why, now, attempted=False)
+        self._decide_dependents(now)
 
-    def _omit_pending(self, reason: str, why: str, *, attempted: bool) -> None:
-        """Leave out the nodes that wait; those whose attempt the platform lost only if ``attempted``."""
-        if self.state.pending:
-            for index, node in enumerate(self.state.nodes):
-                if node.phase is NodePhase.PENDING and (attempted or node.attempt == 0):
-                    self._omit(index, reason, why)
+    def _apply_timeouts(self, now: float) -> None:
+        """End what has taken too long."""
+        nodes = range(self.graph.main)
+        if self.state.unfinished == 0:
+            nodes = range(self.graph.main, len(self.state.nodes))
+        deadline = self._deadline()
+        if deadline and now >= deadline.time:
+            self._cancel(nodes, TIMED_OUT, deadline.message, now, StopCause.RUN_TIMED_OUT)
+            self._decide_dependents(now)
 
-    def _stop_live(self, why: str) -> None:
+    def _deadline(self) -> Deadline | None:
+        timeouts, started_at = self.graph.spec.timeouts, self.started_at or 0.0
+        if self.state.unfinished:
+            return nodes_deadline(timeouts, started_at)
+        ends = [
+            node.finished_at for node in self.state.nodes[: self.graph.main] if node.finished_at is not None
+        ]
+        return finally_deadline(timeouts, started_at, max(ends, default=started_at))
+
+    def _cancel(
+        self, nodes: range, reason: str, why: str, now: float, cause: StopCause = StopCause.CANCELLED
+    ) -> None:
+        """Start none of these nodes, and stop those that run."""
+        self._omit_pending(nodes, reason, why, now, attempted=True)
         for index in sorted(self.state.stoppable):
-            self._stop(index, StopCause.CANCELLED, why)
+            if index in nodes:
+                self._stop(index, cause, why)
+
+    def _omit_pending(self, nodes: range, reason: str, why: str, now: float, *, attempted: bool) -> None:
+        """Leave out the nodes that wait; those between two attempts only if ``attempted``."""
+        if self.state.pending or self.state.suspended or nodes.stop > self.graph.main:
+            for index in nodes:
+                node = self.state.nodes[index]
+                waits = node.phase in (NodePhase.PENDING, NodePhase.SUSPENDED)
+                if waits and (attempted or node.is_new):
+                    node.finished_at = now
+                    self._leave_out(index, NodePhase.OMITTED, reason, why)
 
     def _stop(self, index: int, cause: StopCause, message: str) -> None:
         node = self.state.nodes[index]
         if node.stopping or node.job_id is None:
             return
+        self._alarms.drop(index)
         self.state.ask_to_stop(index)
+        reason = stop_reason(cause, message)
         self._effects.append(
-            StopJob(
-                node=self._name(index),
-                attempt=node.attempt,
-                job_id=node.job_id,
-                reason=stop_reason(cause, message),
-            )
+            StopJob(node=self._name(index), attempt=node.attempt, job_id=node.job_id, reason=reason)
         )
+
+    def _open_finally(self, now: float) -> None:
+        """Let the last nodes start once all others have ended, however they ended."""
+        if self._finally_is_open or self.state.unfinished:
+            return
+        self._finally_is_open = True
+        for index in range(self.graph.main, len(self.state.nodes)):
+            self._decide(index, now)
+
+    # How nodes start
+
+    def _go_on(self, controls: Controls, now: float) -> None:
+        """Start what may start. Some nodes end by that, as one whose job cannot be rendered, and let others start."""
+        unfinished = -1
+        while not controls.suspend and unfinished != self.state.unfinished:
+            unfinished = self.state.unfinished
+            self._start_ready(controls.parallelism, now)
+            self._apply_decisions(controls, now)
+            self._apply_failure_policy(now)
+            self._open_finally(now)
 
     def _start_ready(self, parallelism: int | None, now: float) -> None:
         room = len(self.state.nodes) if parallelism is None else parallelism - self.state.live
         while self._ready and room > 0:
             index = heapq.heappop(self._ready)
-            if self.state.nodes[index].phase is NodePhase.PENDING:
+            # A turn may have been used up by a job that was found, and the node be waiting for another one.
+            if (
+                self.state.nodes[index].phase is NodePhase.PENDING
+                and self.state.nodes[index].retry_at is None
+            ):
                 room -= self._start(index, now)
 
     def _start(self, index: int, now: float) -> bool:
         """Submit a node's next attempt; tell whether it now takes a place."""
         node, compiled = self.state.nodes[index], self.graph.nodes[index]
+        if compiled.spec.suspend:
+            self._wait_for_approval(index, compiled.spec.suspend, now)
+            return False
         node.attempt += 1
         try:
             job = self._render(compiled, node.attempt)
         except RenderError as error:
-            message = one_line(str(error))
-            self._end(index, Finished(phase=NodePhase.ERROR, reason="InvalidJob", message=message), now)
-            self._apply_failure_policy()
+            self._fail_to_start(index, error, now)
+            self._decide_dependents(now)
+            self._apply_failure_policy(now)
             return False
+        node.reason = node.message = None
         self.state.move(index, NodePhase.SUBMITTED)
         self._effects.append(SubmitJob(node=compiled.name, attempt=node.attempt, job=job))
         return True
 
+    def _fail_to_start(self, index: int, error: RenderError, now: float) -> None:
+        message = one_line(str(error))
+        self._end(
+            index, Finished(phase=NodePhase.ERROR, reason="InvalidJob", message=message), now, final=True
+        )
+
     def _render(self, node: CompiledNode, attempt: int) -> dict[str, Any]:
         return render_job(
-            graph=self.graph,
             node=node,
             context=self.context,
             attempt=attempt,
             artifacts={item.from_: self._artifact(item.from_) for item in node.spec.inputs},
-            results={self._name(index): self._result(index) for index in node.reads},
+            bindings=self._variables(node),
         )
+
+    def _variables(self, node: CompiledNode, **more: Any) -> dict[str, Any]:
+        """Give what the expressions of a node may read."""
+        results = {self._name(index): self._result(index) for index in node.reads}
+        if node.is_finally:
+            # Not the nodes of finally: what one of them does must not change how another is rendered.
+            ended = self.state.before_finally()
+            more["run"] = {
+                "phase": outcome(self.graph, ended).value,
+                "message": failure_summary(self.graph, ended) or tally(ended),
+            }
+        return variables(self.graph, self.context, results, more)
 
     def _artifact(self, name: str) -> Artifact | None:
         return self.node(name).artifact
@@ -311,28 +547,40 @@ class Run:
         node = self.state.nodes[index]
         return {
             "phase": node.phase.value,
+            "reason": node.reason or "",
+            "message": node.message or "",
             "exitCode": node.exit_code,
             "jobID": node.job_id,
             "stdout": node.stdout,
             "outputs": node.artifact.model_dump(by_alias=True, exclude_none=True) if node.artifact else {},
         }
 
+    # What the run comes to
+
     def _conclude(self, controls: Controls, now: float) -> None:
         was = self.phase
-        self.phase = run_phase(self.state, suspended=controls.suspend)
+        self.phase = run_phase(self.graph, self.state, suspended=controls.suspend)
         if self.phase.is_terminal:
             self.completed_at = now
-        elif (wake_at := self._rechecks.next_time()) is not None:
-            self._effects.append(WakeAt(time=wake_at))
+        else:
+            self._effects += [WakeAt(time=time) for time in self._wake_times()]
         if self.phase is not was:
             self._effects.append(self._announcement())
+
+    def _wake_times(self) -> Iterator[float]:
+        if (alarm := self._alarms.next_time()) is not None:
+            yield alarm
+        if (deadline := self._deadline()) is not None:
+            yield deadline.time
+        for index in self.state.suspended:
+            limit = approval_deadline(self.graph.nodes[index].spec, self.state.nodes[index])
+            if limit:
+                yield limit.time
 
     def _announcement(self) -> Emit:
         match self.phase:
             case RunPhase.SUCCEEDED:
-                return Emit(
-                    type="Normal", reason="Succeeded", message=f"All {len(self.state.nodes)} nodes succeeded."
-                )
+                return Emit(type="Normal", reason="Succeeded", message=tally(self.state))
             case RunPhase.RUNNING:
                 return Emit(
                     type="Normal", reason="Running", message=f"Running {len(self.state.nodes)} nodes."
@@ -375,7 +623,8 @@ class Run:
 
 def _recalled(graph: Graph, known: Mapping[str, NodeStatus]) -> RunState:
     """Take up what a status says of the nodes. What cannot be taken up as it is written counts as changed."""
-    state = RunState([NodeState.from_status(known.get(node.name)) for node in graph.nodes])
+    nodes = [NodeState.from_status(known.get(node.name)) for node in graph.nodes]
+    state = RunState(nodes, main=graph.main)
     state.changed.update(
         node.index
         for node in graph.nodes

@@ -4,12 +4,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from controller.api.dag import Artifact, NodePhase, NodeStatus
+from controller.api.dag import Artifact, AttemptStatus, NodePhase, NodeStatus
+
+MAX_ATTEMPTS_SHOWN = 10
+
+RETRYING = "Retrying"
+REPLACED = "Replaced"
+"""Reasons of a pending node whose last attempt is followed by another."""
 
 
 @dataclass(slots=True)
 class NodeState:
-    """What is known of a node: its phase and its latest attempt. Times are Unix seconds."""
+    """What is known of a node: its phase, its latest attempt, and what earlier ones came to. Times are Unix seconds."""
 
     phase: NodePhase = NodePhase.PENDING
     attempt: int = 0
@@ -22,14 +28,35 @@ class NodeState:
     artifact: Artifact | None = None
     stdout: str | None = None
     """Beginning of what the program printed; None if not known, as after a restart."""
+    failures: int = 0
+    """Attempts that failed."""
+    errors: int = 0
+    """Attempts that ended in an error."""
+    first_started_at: float | None = None
+    retry_at: float | None = None
+    """When the next attempt starts, while the node waits for it."""
+    attempts: list[AttemptStatus] = field(default_factory=list)
+    """The latest earlier attempts."""
+    running_since: float | None = None
+    """Since when the latest attempt does not wait any more."""
     stopping: bool = False
     """Its job has been asked to stop."""
     waiting_for: int = 0
-    """Dependencies that have not succeeded yet."""
+    """Dependencies that have not ended yet."""
+
+    @property
+    def is_between_attempts(self) -> bool:
+        """Tell whether an attempt was made and another one follows by itself, which is nothing new that starts."""
+        return self.phase is NodePhase.PENDING and self.reason in (RETRYING, REPLACED)
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether the node waits for its first start, as opposed to an attempt that follows by itself, or a decision."""
+        return self.phase is NodePhase.PENDING and not self.is_between_attempts
 
     @property
     def is_stoppable(self) -> bool:
-        """Whether it has an unfinished job that has not been asked to stop."""
+        """Tell whether the node has an unfinished job that has not been asked to stop."""
         return self.phase.is_live and self.job_id is not None and not self.stopping
 
     def to_status(self) -> NodeStatus:
@@ -44,6 +71,13 @@ class NodeState:
             reason=self.reason,
             message=self.message,
             outputs=self.artifact,
+            failures=self.failures or None,
+            errors=self.errors or None,
+            first_started_at=timestamp(self.first_started_at)
+            if self.first_started_at != self.started_at
+            else None,
+            retry_at=timestamp(self.retry_at),
+            attempts=self.attempts or None,
         )
 
     @classmethod
@@ -54,11 +88,10 @@ class NodeState:
         """
         if status is None:
             return cls()
-        if status.phase.is_live and status.job_id is None:
-            return cls(attempt=(status.attempt or 1) - 1)
+        was_sent = status.job_id is not None or not status.phase.is_live
         return cls(
-            phase=status.phase,
-            attempt=status.attempt or 0,
+            phase=status.phase if was_sent else NodePhase.PENDING,
+            attempt=(status.attempt or 0) if was_sent else (status.attempt or 1) - 1,
             job_id=status.job_id,
             started_at=unix_time(status.started_at),
             finished_at=unix_time(status.finished_at),
@@ -66,35 +99,66 @@ class NodeState:
             reason=status.reason,
             message=status.message,
             artifact=status.outputs,
+            failures=status.failures or 0,
+            errors=status.errors or 0,
+            first_started_at=unix_time(status.first_started_at or status.started_at),
+            retry_at=unix_time(status.retry_at),
+            attempts=list(status.attempts or ()),
         )
+
+    def remember_attempt(self) -> None:
+        """Put the attempt that has just ended among the earlier ones."""
+        ended = AttemptStatus(
+            attempt=self.attempt,
+            phase=self.phase,
+            job_id=self.job_id,
+            exit_code=self.exit_code,
+            reason=self.reason,
+            finished_at=timestamp(self.finished_at),
+        )
+        self.attempts = [*self.attempts, ended][-MAX_ATTEMPTS_SHOWN:]
+
+    def clear_attempt(self) -> None:
+        """Make room for the next attempt."""
+        self.job_id = self.started_at = self.finished_at = self.running_since = None
+        self.exit_code = self.reason = self.message = self.artifact = self.stdout = self.retry_at = None
+        self.stopping = False
 
 
 @dataclass(slots=True)
 class RunState:
-    """The nodes of a run by their number in the graph."""
+    """The nodes of a run by their number in the graph. The first ``main`` of them are not part of ``finally``."""
 
     nodes: list[NodeState]
+    main: int
     counts: Counter[NodePhase] = field(default_factory=Counter)
+    """Nodes by phase, those of ``finally`` apart."""
+    finally_counts: Counter[NodePhase] = field(default_factory=Counter)
     changed: set[int] = field(default_factory=set)
     """Nodes whose status has not been handed to the writer yet."""
     stoppable: set[int] = field(default_factory=set)
     """Nodes with an unfinished job that has not been asked to stop."""
+    suspended: set[int] = field(default_factory=set)
+    """Nodes that wait for an approval."""
 
     def __post_init__(self) -> None:
-        self.counts.update(node.phase for node in self.nodes)
+        self.suspended.update(
+            index for index, node in enumerate(self.nodes) if node.phase is NodePhase.SUSPENDED
+        )
         self.stoppable.update(index for index, node in enumerate(self.nodes) if node.is_stoppable)
+        self.counts.update(node.phase for node in self.nodes[: self.main])
+        self.finally_counts.update(node.phase for node in self.nodes[self.main :])
 
     def move(self, index: int, phase: NodePhase) -> None:
         """Put a node into another phase and keep the counts and sets true."""
         node = self.nodes[index]
-        self.counts[node.phase] -= 1
-        self.counts[phase] += 1
+        counts = self.counts if index < self.main else self.finally_counts
+        counts[node.phase] -= 1
+        counts[phase] += 1
         node.phase = phase
         self.changed.add(index)
-        if node.is_stoppable:
-            self.stoppable.add(index)
-        else:
-            self.stoppable.discard(index)
+        _keep(self.stoppable, index, node.is_stoppable)
+        _keep(self.suspended, index, phase is NodePhase.SUSPENDED)
 
     def accept(self, index: int, job_id: str) -> None:
         """Note that Bacalhau accepted the job of a node."""
@@ -108,20 +172,36 @@ class RunState:
         self.nodes[index].stopping = True
         self.stoppable.discard(index)
 
+    def before_finally(self) -> "RunState":
+        """Give the nodes that are not part of ``finally``, as a state of their own."""
+        return RunState(self.nodes[: self.main], self.main)
+
     @property
     def live(self) -> int:
         """Nodes that have, or may have, an unfinished job."""
-        return sum(self.counts[phase] for phase in NodePhase if phase.is_live)
+        return sum(self.counts[phase] + self.finally_counts[phase] for phase in NodePhase if phase.is_live)
 
     @property
     def pending(self) -> int:
-        """Nodes that have not started, or whose attempt the platform lost."""
+        """Nodes before ``finally`` that have not started, or wait for another attempt."""
         return self.counts[NodePhase.PENDING]
 
     @property
     def unfinished(self) -> int:
-        """Nodes that have not ended."""
+        """Nodes before ``finally`` that have not ended."""
         return sum(self.counts[phase] for phase in NodePhase if not phase.is_terminal)
+
+    @property
+    def unfinished_finally(self) -> int:
+        """Nodes of ``finally`` that have not ended."""
+        return sum(self.finally_counts[phase] for phase in NodePhase if not phase.is_terminal)
+
+
+def _keep(members: set[int], index: int, belongs: bool) -> None:
+    if belongs:
+        members.add(index)
+    else:
+        members.discard(index)
 
 
 def timestamp(time: float | None) -> str | None:

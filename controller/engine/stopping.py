@@ -14,6 +14,10 @@ class StopCause(StrEnum):
     """The platform lost the attempt: another attempt follows."""
     GIVEN_UP = "GivenUp"
     """Bacalhau would keep the job waiting although it cannot succeed: the node is an Error."""
+    TIMED_OUT = "TimedOut"
+    """It took too long: the attempt has failed."""
+    RUN_TIMED_OUT = "RunTimedOut"
+    """The run took too long: the node has failed for good, whatever its own rules would forgive."""
     CANCELLED = "Cancelled"
     """The run no longer wants the node."""
 

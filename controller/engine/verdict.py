@@ -38,6 +38,8 @@ class Unfinished:
     """The job goes on. Look again at ``recheck_at`` (Unix seconds) even if nothing changes."""
 
     phase: NodePhase
+    running_since: float | None = None
+    """Since when it does not wait any more, in Unix seconds."""
     message: str | None = None
     recheck_at: float | None = None
 
@@ -84,7 +86,7 @@ def judge(sighting: JobSighting, now: float) -> Verdict:
         case JobState.STOPPED:
             return _stopped(job)
         case JobState.RUNNING:
-            return Unfinished(phase=NodePhase.RUNNING)
+            return Unfinished(phase=NodePhase.RUNNING, running_since=job.modified_at)
         case _:
             return _waiting(sighting, now)
 
@@ -140,6 +142,10 @@ def _stopped(job: Job) -> Verdict:
             return Broken(reason="InfrastructureFailure", message=message)
         case StopCause.GIVEN_UP:
             return Finished(phase=NodePhase.ERROR, reason="ExecutionFailed", message=message)
+        case StopCause.TIMED_OUT:
+            return Finished(phase=NodePhase.FAILED, reason="TimedOut", message=message)
+        case StopCause.RUN_TIMED_OUT:
+            return Finished(phase=NodePhase.FAILED, reason=cause.value, message=message)
         case StopCause.CANCELLED:
             return Finished(phase=NodePhase.CANCELLED, reason="Cancelled", message=message)
         case None:

@@ -14,19 +14,30 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controller.api.dag import DEFAULT_CONNECTION, BacalhauDAG, DAGStatus, RunPhase, parse_dag
+from controller.api.dag import (
+    DEFAULT_CONNECTION,
+    BacalhauDAG,
+    DAGStatus,
+    Decision,
+    RunPhase,
+    Shutdown,
+    parse_dag,
+)
 from controller.bacalhau.errors import BacalhauError
 from controller.engine import (
     Controls,
+    Emit,
     Graph,
     InvalidDAG,
     Reporter,
     Run,
     RunContext,
     rejection,
+    reset,
     run_namespace,
 )
 from controller.engine.problems import shown
+from controller.engine.state import timestamp
 from controller.engine.stopping import StopCause, stop_reason
 from controller.kube import finalizer
 from controller.kube.budget import WriteBudget
@@ -126,6 +137,8 @@ class DAGReconciler:
             await self._close(key)
         if "deletionTimestamp" in body["metadata"]:
             await self._delete(key, body)
+        elif key not in self._active and writer and writer.is_stale(body):
+            return  # the watch will bring what is newer
         elif key not in self._active and _has_ended(body, self._status(key, body)):
             await self._settle(key, body)
         else:
@@ -151,7 +164,7 @@ class DAGReconciler:
             spec, generation = body["spec"], body["metadata"]["generation"]
             changed = active.check_spec(generation, lambda: parse_dag(dict(body)).spec)
             active.advance(
-                Controls(suspend=spec.get("suspend", False), parallelism=spec.get("parallelism")),
+                _controls(spec),
                 generation=generation,
                 hindrance=changed or active.problem,
             )
@@ -252,9 +265,25 @@ class DAGReconciler:
         await self._forget(key, body)
 
     async def _settle(self, key: Key, body: Body) -> None:
-        """Take the finalizer off a DAG that has ended and has no run in memory."""
+        """Deal with a DAG that has ended and has no run in memory: run it again if that is asked, or let go of it."""
+        if _wants_rerun(body, self._status(key, body)):
+            self._reopen(key, body)
+            return
         await finalizer.release(self._writer(key, body).stored)
         await self._forget(key, body)
+
+    def _reopen(self, key: Key, body: Body) -> None:
+        """Write down what runs again. The run itself begins when the watch brings that back."""
+        try:
+            delta, event = _reopened(body)
+        except (ValidationError, InvalidDAG) as error:
+            delta = {"retryID": body["spec"]["retry"]["id"]}
+            event = Emit(type="Warning", reason="InvalidRetry", message=str(error))
+        writer = self._writer(key, body)
+        announce = partial(
+            self._events.emit, writer.stored.ref, type=event.type, reason=event.reason, message=event.message
+        )
+        writer.update(delta, urgent=True, on_written=announce)
 
     async def _delete(self, key: Key, body: Body) -> None:
         """Stop the jobs of a DAG that is being deleted, for a bounded time, and let it go.
@@ -360,6 +389,16 @@ class DAGReconciler:
         return {"message": message[:MAX_MESSAGE]}
 
 
+def _controls(spec: Mapping[str, Any]) -> Controls:
+    shutdown = spec.get("shutdown")
+    return Controls(
+        suspend=spec.get("suspend", False),
+        parallelism=spec.get("parallelism"),
+        shutdown=Shutdown(shutdown) if shutdown else None,
+        decisions={item["name"]: Decision.model_validate(item) for item in spec.get("approvals", ())},
+    )
+
+
 class _Unfit(Exception):
     """A DAG that cannot run as it is written."""
 
@@ -417,10 +456,39 @@ def _has_ended(body: Body, status: Mapping[str, Any]) -> bool:
     return _has_started(status) or status.get("observedGeneration") == body["metadata"]["generation"]
 
 
+def _wants_rerun(body: Body, status: Mapping[str, Any]) -> bool:
+    """Tell whether a DAG that ran and ended has been asked, since then, to go on with what did not go well."""
+    asked = (body["spec"].get("retry") or {}).get("id")
+    return bool(asked) and asked != status.get("retryID") and _has_started(status)
+
+
+def _reopened(body: Body) -> tuple[dict[str, Any], Emit]:
+    """Give the merge patch that opens a run again, and what to tell people.
+
+    Raises:
+        InvalidDAG: it names a node that does not exist.
+    """
+    dag = parse_dag(dict(body))
+    asked, known = dag.spec.retry, dag.status.nodes if dag.status else {}
+    again = reset(Graph.compile(dag.spec), known, asked.nodes if asked else ())
+    message = f"Running {len(again)} nodes again."
+    delta = {
+        "retryID": asked.id if asked else None,
+        "phase": RunPhase.PENDING.value,
+        "message": message,
+        "startTime": timestamp(time.time()),
+        "completionTime": None,
+        "outputs": None,
+        "nodes": {name: node.model_dump(by_alias=True, mode="json") for name, node in again.items()},
+    }
+    return delta, Emit(type="Normal", reason="RunningAgain", message=message)
+
+
 def _is_settled(body: Body) -> bool:
-    """Tell whether a DAG has ended and does not hold the finalizer any more."""
-    has_ended = _has_ended(body, _status(body))
-    return has_ended and finalizer.FINALIZER not in body["metadata"].get("finalizers", ())
+    """Tell whether a DAG has ended, does not hold the finalizer any more, and is not asked to run again."""
+    status = _status(body)
+    is_held = finalizer.FINALIZER in body["metadata"].get("finalizers", ())
+    return _has_ended(body, status) and not is_held and not _wants_rerun(body, status)
 
 
 def _connection_key(body: Body) -> Key:

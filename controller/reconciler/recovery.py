@@ -6,8 +6,9 @@ lost. It also settles whether a submission is in doubt: an attempt that the list
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from controller.api.bacalhau import Job, JobSighting
@@ -28,7 +29,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What was found: the newest attempt of each node, as it is now."""
+    """What was found: the attempts of each node that the status does not tell of yet, oldest first."""
 
     sightings: list[JobSeen]
 
@@ -47,7 +48,7 @@ async def recover(run: Run, client: BacalhauClient, *, ipfs: IpfsApi | None = No
     jobs = await client.list_all(run.context.bacalhau_namespace)
     found = [
         (node, attempt, job)
-        for node, (attempt, job) in _newest_attempts(jobs, run.context.uid).items()
+        for node, attempt, job in sorted(_attempts(jobs, run.context.uid), key=itemgetter(0, 1))
         if node in run.graph.index and _is_news(run.node(node), attempt)
     ]
     found += [
@@ -82,16 +83,12 @@ def _is_news(node: NodeState, attempt: int) -> bool:
     return not node.phase.is_terminal and attempt >= node.attempt
 
 
-def _newest_attempts(jobs: Iterable[Job], uid: str) -> dict[str, tuple[int, Job]]:
-    """Pick each node's newest attempt. Labels that are not ours, or are garbage, are somebody else's jobs."""
-    newest: dict[str, tuple[int, Job]] = {}
+def _attempts(jobs: Iterable[Job], uid: str) -> Iterator[tuple[str, int, Job]]:
+    """Give each job's node and attempt. Labels that are not ours, or are garbage, are somebody else's jobs."""
     for job in jobs:
         node, attempt = job.meta.get(NODE_LABEL), _attempt(job)
-        if job.meta.get(UID_LABEL) != uid or node is None or attempt is None:
-            continue
-        if node not in newest or newest[node][0] < attempt:
-            newest[node] = (attempt, job)
-    return newest
+        if job.meta.get(UID_LABEL) == uid and node is not None and attempt is not None:
+            yield node, attempt, job
 
 
 def _attempt(job: Job) -> int | None:

@@ -8,39 +8,127 @@ every step; at the end the run must end, and any status it ever wrote must lead 
 from typing import Any
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from typing_extensions import override
 
-from controller.api.dag import DAGSpec, FailurePolicy, NodePhase
+from controller.api.dag import DAGSpec, FailurePolicy, Node, RetryPolicy, Shutdown
 from controller.engine import Run
 from tests.support.builders import Json, dag, node
-from tests.support.simulation import Fate, World
+from tests.support.simulation import LEFT_OUT, Fate, World
 
 pytestmark = pytest.mark.timeout(3600)  # the thorough profile takes its time
 
 MAX_NODES = 6
 
 edges = st.sampled_from([None, None, "after", "inputs", "reads", "reads"])
+results = st.sampled_from(["", ".Succeeded", ".Failed", ".Errored", ".Skipped", ".Omitted", ".Cancelled"])
+backoffs = st.none() | st.fixed_dictionaries(
+    {"duration": st.sampled_from(["0s", "5s", "1m"]), "factor": st.sampled_from([1, 1.5, 3])},
+    optional={"cap": st.just("90s"), "jitter": st.just(0), "maxDuration": st.just("100s")},
+)
+retries = st.fixed_dictionaries(
+    {"limit": st.integers(0, 2), "policy": st.sampled_from(RetryPolicy), "backoff": backoffs},
+    optional={
+        "errorLimit": st.integers(0, 2),
+        "condition": st.sampled_from(["last.attempt < 2", "last.exitCode == 3", 'last.phase == "Error"']),
+    },
+)
+node_rules = st.fixed_dictionaries(
+    {},
+    optional={
+        "retry": retries,
+        "continueOnFailure": st.booleans(),
+        "timeout": st.sampled_from(["15s", "1h"]),
+        "totalTimeout": st.sampled_from(["50s", "1h"]),
+    },
+)
+bounds = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "dag": st.sampled_from(["100s", "1h"]),
+        "nodes": st.sampled_from(["60s", "30m"]),
+        "finally": st.sampled_from(["30s", "5m"]),
+    },
+)
 positions = st.integers(0, 99)
+often = [Fate.SUCCEEDS, Fate.EXITS, Fate.BREAKS, Fate.STUCK_BROKEN] * 3
+fates = st.lists(st.sampled_from([*often, *Fate]), max_size=3)
+traceable_fates = st.lists(
+    st.sampled_from([*often, *(fate for fate in Fate if fate.leaves_a_trace)]), max_size=3
+)
 
 
 @st.composite
-def dags(draw: st.DrawFn, *, some_invalid: bool) -> DAGSpec:
-    """A graph of a few nodes, with edges of each kind, in an order of its own; perhaps some have a job that cannot be rendered."""
-    count = draw(st.integers(1, MAX_NODES))
-    documents: list[Json] = []
-    for number in range(count):
-        kinds: dict[str, list[str]] = {"after": [], "inputs": [], "reads": []}
-        for producer in range(number):
-            if kind := draw(edges):
-                kinds[kind].append(f"n{producer}")
-        document = node(f"n{number}", **kinds)
-        if some_invalid and draw(st.integers(0, 9)) == 9:
-            document["job"] = {"Type": "service"}
-        documents.append(document)
-    policy = draw(st.sampled_from(FailurePolicy))
-    return dag(*draw(st.permutations(documents)), failurePolicy=policy)
+def logic(draw: st.DrawFn, names: list[str]) -> str:
+    """A ``depends`` over some of these nodes."""
+    text = draw(st.sampled_from(names)) + draw(results)
+    for name in draw(st.lists(st.sampled_from(names), max_size=3)):
+        operator = draw(st.sampled_from(["&&", "||"]))
+        text = f"{text} {operator} {draw(st.sampled_from(['', '!']))}{name}{draw(results)}"
+        text = f"{draw(st.sampled_from(['', '!']))}({text})" if draw(st.booleans()) else text
+    return text
+
+
+@st.composite
+def conditions(draw: st.DrawFn, names: list[str], *, some_invalid: bool) -> str:
+    """A ``when``, which may have no answer if what it reads is absent."""
+    if not names or draw(st.booleans()):
+        return draw(st.sampled_from(["true", "false"]))
+    name = draw(st.sampled_from(names))
+    choices = [f"nodes.{name}.exitCode == 0", f'nodes.{name}.phase == "Failed"']
+    return draw(st.sampled_from([*choices, f'nodes.{name}.stdout < "8"'] if some_invalid else choices))
+
+
+@st.composite
+def nodes(draw: st.DrawFn, name: str, before: list[str], *, some_invalid: bool) -> Json:
+    """A node after some of those before it; perhaps its job cannot be rendered."""
+    kinds = {producer: draw(edges) for producer in before}
+    after, reads = ([name for name in before if kinds[name] == kind] for kind in ("after", "reads"))
+    inputs = [
+        {"from": producer, "optional": not some_invalid or draw(st.booleans())}
+        for producer in before
+        if kinds[producer] == "inputs"
+    ]
+    more = draw(node_rules)
+    if before and draw(st.integers(0, 2)) == 0:
+        after = []
+        more["depends"] = draw(logic(before))
+    if draw(st.integers(0, 3)) == 0:
+        more["when"] = draw(conditions(before, some_invalid=some_invalid))
+    document = node(name, after=after, inputs=inputs, reads=reads, **more)
+    if some_invalid and draw(st.integers(0, 9)) == 9:
+        document["job"]["Type"] = "service"
+    return document
+
+
+@st.composite
+def last_nodes(draw: st.DrawFn, name: str, before: list[str], *, some_invalid: bool) -> Json:
+    """A node of ``finally``, whose job is told how the run went."""
+    document = draw(nodes(name, before, some_invalid=some_invalid))
+    task = document["job"]["Tasks"][0]
+    task["Env"] = {"PHASE": "${{ run.phase }}", "MESSAGE": "${{ run.message }}"}
+    return document
+
+
+@st.composite
+def dags(draw: st.DrawFn, *, some_invalid: bool, policy: FailurePolicy | None = None) -> DAGSpec:
+    """A graph of a few nodes, with edges and rules of each kind, in an order of its own."""
+    names = [f"n{number}" for number in range(draw(st.integers(1, MAX_NODES)))]
+    documents = [
+        draw(nodes(name, names[:number], some_invalid=some_invalid)) for number, name in enumerate(names)
+    ]
+    last = [
+        draw(last_nodes(f"last{number}", names, some_invalid=some_invalid))
+        for number in range(draw(st.integers(0, 2)))
+    ]
+    return dag(
+        *draw(st.permutations(documents)),
+        failurePolicy=policy or draw(st.sampled_from(FailurePolicy)),
+        timeouts=draw(bounds) if some_invalid else None,
+        **{"finally": last},
+    )
 
 
 class Runs(RuleBasedStateMachine):
@@ -52,10 +140,8 @@ class Runs(RuleBasedStateMachine):
     @initialize(data=st.data(), parallelism=st.none() | st.integers(1, 3))
     def begin(self, data: st.DataObject, parallelism: int | None) -> None:
         spec = data.draw(dags(some_invalid=not self.traceable))
-        possible = [fate for fate in Fate if fate.leaves_a_trace or not self.traceable]
-        often = [Fate.SUCCEEDS, Fate.BREAKS, Fate.STUCK_BROKEN] * 3
-        fates = st.lists(st.sampled_from(often + possible), max_size=3)
-        planned = {item.name: data.draw(fates) for item in spec.nodes}
+        possible = traceable_fates if self.traceable else fates
+        planned = {item.name: data.draw(possible) for item in (*spec.nodes, *spec.finally_)}
         self.world = World(spec, fates=planned, parallelism=parallelism)
 
     @rule(position=positions)
@@ -105,6 +191,12 @@ class Runs(RuleBasedStateMachine):
             self.world.cancel = True
             self.world.advance(())
 
+    @rule(ask=positions, shutdown=st.sampled_from(Shutdown))
+    def the_user_ends_the_run(self, ask: int, shutdown: Shutdown) -> None:
+        if ask < 5 and not self.traceable:
+            self.world.shutdown = self.world.shutdown or shutdown
+            self.world.advance(())
+
     @rule(age=st.integers(0, 9), carried_out=st.integers(0, 3))
     def the_controller_crashes(self, age: int, carried_out: int) -> None:
         """Some effects took place without an answer, and the status may be an old one."""
@@ -148,8 +240,40 @@ def known(run: Run) -> tuple[Any, ...]:
 
 def _known(run: Run, name: str) -> tuple[Any, ...]:
     status = run.node(name).to_status()
-    is_omitted = status.phase is NodePhase.OMITTED
-    return name, status.model_copy(update={"reason": None, "message": None} if is_omitted else {})
+    if status.phase in LEFT_OUT:
+        return name, "left out", status.attempt
+    return name, status.model_copy(update={"retry_at": None})
+
+
+@given(data=st.data(), spec=dags(some_invalid=False, policy=FailurePolicy.RUN_ALL))
+def test_a_run_comes_to_the_same_however_often_its_controller_dies(
+    data: st.DataObject, spec: DAGSpec
+) -> None:
+    """Where neither time nor the order of ends decides: all nodes run that may, and none has a timeout."""
+    spec = spec.model_copy(update={"nodes": [_timeless(item) for item in spec.nodes]})
+    planned = {item.name: data.draw(traceable_fates) for item in (*spec.nodes, *spec.finally_)}
+    calm, troubled = World(spec, fates=planned), World(spec, fates=planned)
+    calm.finish()
+    for age in data.draw(st.lists(st.integers(0, 9), max_size=10)):
+        for effect in list(troubled.effects)[: data.draw(st.integers(0, 3))]:
+            troubled.perform(effect, answered=data.draw(st.booleans()))
+        troubled.now += data.draw(st.sampled_from([0, 10, 100]))
+        for job in troubled.bacalhau.unfinished:
+            troubled.bacalhau.progress(job, troubled.now)
+        troubled.crash(troubled.history[max(0, len(troubled.history) - 1 - age)])
+    troubled.finish()
+    main = [item.name for item in spec.nodes]
+    assert [troubled.phases[name] for name in main] == [calm.phases[name] for name in main]
+    assert [troubled.run.node(name).attempt for name in main] == [
+        calm.run.node(name).attempt for name in main
+    ]
+
+
+def _timeless(item: Node) -> Node:
+    retry = item.retry
+    if retry and retry.backoff:
+        retry = retry.model_copy(update={"backoff": retry.backoff.model_copy(update={"max_duration": None})})
+    return item.model_copy(update={"timeout": None, "total_timeout": None, "retry": retry})
 
 
 def pick(items: list[Any], position: int) -> Any:

@@ -22,6 +22,7 @@ from controller.engine import (
     RunContext,
     StopJob,
     SubmitJob,
+    WakeAt,
 )
 from controller.engine.state import NodeState
 from controller.kube.merge import apply
@@ -220,6 +221,11 @@ class Play:
     def stops(self) -> dict[str, str]:
         """Nodes whose job the latest advance stopped, with the reason."""
         return {effect.node: effect.reason for effect in self.effects if isinstance(effect, StopJob)}
+
+    @property
+    def wakes(self) -> list[float]:
+        """Times at which the latest advance wants to be woken, the earliest first."""
+        return sorted({effect.time for effect in self.effects if isinstance(effect, WakeAt)})
 
     @property
     def events(self) -> list[tuple[str, str]]:

@@ -95,12 +95,19 @@ def test_named_lists_are_keyed_so_that_the_api_server_refuses_duplicates() -> No
 
     keyed = {name for name, field in spec.items() if field.get("x-kubernetes-list-map-keys") == ["name"]}
 
-    assert keyed == {"nodes", "jobTemplates", "parameters", "outputs"}
+    assert keyed == {"approvals", "nodes", "finally", "jobTemplates", "parameters", "outputs"}
 
 
 def test_the_engine_follows_what_the_api_server_lets_change() -> None:
     graph = {"nodes": [{"name": "a", "job": {}}]}
-    controls = {"description": "Other.", "parallelism": 7, "suspend": True}
+    controls = {
+        "approvals": [{"name": "a"}],
+        "description": "Other.",
+        "parallelism": 7,
+        "retry": {"id": "1"},
+        "shutdown": "Cancel",
+        "suspend": True,
+    }
 
     assert controls.keys() == set(CONTROLS)
     assert graph_hash(DAGSpec.model_validate(graph)) == graph_hash(DAGSpec.model_validate(graph | controls))

@@ -79,11 +79,11 @@ MISTAKES: dict[str, tuple[DAGSpec, str]] = {
     ),
     "neither job nor template": (
         dag({"name": "a"}),
-        "spec.nodes[a]: a node has either a job or a template.",
+        "spec.nodes[a]: a node has exactly one of job, template and suspend.",
     ),
     "both job and template": (
         dag(templated(job=job()), jobTemplates=[TOOL]),
-        "spec.nodes[a]: a node has either a job or a template.",
+        "spec.nodes[a]: a node has exactly one of job, template and suspend.",
     ),
     "arguments without a template": (
         dag(node("a", arguments={"step": "x"})),

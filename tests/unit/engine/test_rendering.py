@@ -15,7 +15,7 @@ from controller.api.dag import Artifact, DAGSpec
 from controller.engine import Graph
 from controller.engine.identity import fingerprint
 from controller.engine.problems import RenderError
-from controller.engine.rendering import render_job
+from controller.engine.rendering import render_job, variables
 from tests.support.builders import CONTEXT, Json, dag, job, node
 
 PLAIN = Artifact(uri="s3://results/a/", region="us-east-1", endpoint="http://s3")
@@ -25,13 +25,13 @@ DOCKER: Json = {"Type": "docker", "Params": {"Image": "alpine"}}
 def rendered(document: Json, *, attempt: int = 1, artifact: Artifact | None = None, **fields: Any) -> Json:
     """The job of the node "b", which may depend on the node "a"."""
     graph = Graph.compile(dag(node("a"), document, **fields))
+    results = {"a": {"phase": "Succeeded", "exitCode": 0, "stdout": "hello\n", "outputs": {"cid": "QmA"}}}
     return render_job(
-        graph=graph,
         node=graph.nodes[1],
         context=CONTEXT,
         attempt=attempt,
         artifacts={"a": artifact},
-        results={"a": {"phase": "Succeeded", "exitCode": 0, "stdout": "hello\n", "outputs": {"cid": "QmA"}}},
+        bindings=variables(graph, CONTEXT, results, {}),
     )
 
 
@@ -161,7 +161,11 @@ def test_rendering_leaves_the_template_as_it_is() -> None:
     before = json.dumps(graph.nodes[1].job.tree)
     for _ in range(2):
         document = render_job(
-            graph=graph, node=graph.nodes[1], context=CONTEXT, attempt=1, artifacts={"a": PLAIN}, results={}
+            node=graph.nodes[1],
+            context=CONTEXT,
+            attempt=1,
+            artifacts={"a": PLAIN},
+            bindings=variables(graph, CONTEXT, {}, {}),
         )
         document["Tasks"][0]["InputSources"][0]["Source"]["Type"] = "changed"
     assert json.dumps(graph.nodes[1].job.tree) == before
@@ -278,7 +282,7 @@ def test_an_input_is_mounted_after_the_user_s_own(
         (
             None,
             ["a"],
-            '.inputs[0].from: node "a" published nothing; give its job a Publisher (ipfs, s3 or local).',
+            '.inputs[0].from: node "a" published nothing; give its job a Publisher (ipfs, s3 or local), or make the input optional.',
         ),
         (PLAIN, [{"from": "a", "target": "/own"}], '.inputs[0].target: "/own" is already the target'),
         (
@@ -414,7 +418,11 @@ def bytes_of(spec: Json) -> bytes:
     """The rendered bytes of the second node."""
     graph = Graph.compile(DAGSpec.model_validate(spec))
     document = render_job(
-        graph=graph, node=graph.nodes[1], context=CONTEXT, attempt=1, artifacts={"a": PLAIN}, results={}
+        node=graph.nodes[1],
+        context=CONTEXT,
+        attempt=1,
+        artifacts={"a": PLAIN},
+        bindings=variables(graph, CONTEXT, {}, {}),
     )
     return json.dumps(document).encode()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from controller.api.dag import DAGStatus, NodePhase, RunPhase
-from controller.engine import Controls, Reporter, rejection
+from controller.engine import Controls, Graph, Reporter, rejection
 from controller.engine.outcome import first_failure, run_phase
 from controller.engine.report import condition_statuses
 from controller.engine.state import NodeState, RunState
@@ -13,8 +13,14 @@ P = NodePhase
 ABC = dag(node("a"), node("b"), node("c", after=["a"]))
 
 
-def state(*phases: NodePhase) -> RunState:
-    return RunState([NodeState(phase=phase) for phase in phases])
+def ended(*nodes: NodeState) -> tuple[Graph, RunState]:
+    """A graph of independent nodes, and what became of them."""
+    graph = Graph.compile(dag(*(node(f"n{number}") for number in range(len(nodes)))))
+    return graph, RunState(list(nodes), main=len(nodes))
+
+
+def ended_as(*phases: NodePhase) -> tuple[Graph, RunState]:
+    return ended(*(NodeState(phase=phase) for phase in phases))
 
 
 def conditions(status: Json) -> dict[str, Json]:
@@ -32,7 +38,7 @@ def conditions(status: Json) -> dict[str, Json]:
         ([P.SUCCEEDED, P.FAILED, P.ERROR, P.CANCELLED, P.OMITTED], RunPhase.FAILED),
         ([P.SUCCEEDED, P.ERROR, P.CANCELLED, P.OMITTED], RunPhase.ERROR),
         ([P.SUCCEEDED, P.CANCELLED, P.OMITTED], RunPhase.CANCELLED),
-        ([P.SUCCEEDED, P.OMITTED], RunPhase.CANCELLED),
+        ([P.SUCCEEDED, P.OMITTED], RunPhase.SUCCEEDED),
         ([P.PENDING], RunPhase.RUNNING),
         ([P.FAILED, P.PENDING], RunPhase.RUNNING),
         ([P.FAILED, P.SUBMITTED], RunPhase.RUNNING),
@@ -41,13 +47,13 @@ def conditions(status: Json) -> dict[str, Json]:
     ],
 )
 def test_the_worst_end_of_a_node_is_the_run_s(phases: list[NodePhase], phase: RunPhase) -> None:
-    assert run_phase(state(*phases), suspended=False) is phase
+    assert run_phase(*ended_as(*phases), suspended=False) is phase
 
 
 def test_only_a_run_that_goes_on_can_be_suspended() -> None:
-    assert run_phase(state(P.PENDING), suspended=True) is RunPhase.SUSPENDED
-    assert run_phase(state(P.RUNNING), suspended=True) is RunPhase.SUSPENDED
-    assert run_phase(state(P.FAILED), suspended=True) is RunPhase.FAILED
+    assert run_phase(*ended_as(P.PENDING), suspended=True) is RunPhase.SUSPENDED
+    assert run_phase(*ended_as(P.RUNNING), suspended=True) is RunPhase.SUSPENDED
+    assert run_phase(*ended_as(P.FAILED), suspended=True) is RunPhase.FAILED
 
 
 @pytest.mark.parametrize(
@@ -63,8 +69,24 @@ def test_only_a_run_that_goes_on_can_be_suspended() -> None:
 def test_the_first_failure_is_a_cause_and_not_a_consequence(
     nodes: list[tuple[NodePhase, float | None]], first: int | None
 ) -> None:
-    run = RunState([NodeState(phase=phase, finished_at=finished) for phase, finished in nodes])
-    assert first_failure(run) == first
+    assert (
+        first_failure(*ended(*(NodeState(phase=phase, finished_at=time) for phase, time in nodes))) == first
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "phase"),
+    [
+        ("Cancelled", RunPhase.CANCELLED),
+        ("TimedOut", RunPhase.FAILED),
+        ("FailFast", RunPhase.SUCCEEDED),
+        ("DependencyNotMet", RunPhase.SUCCEEDED),
+    ],
+)
+def test_what_an_omitted_node_means_depends_on_why_it_was(reason: str, phase: RunPhase) -> None:
+    """The last two follow from another node's end, which counts by itself unless it is forgiven."""
+    omitted = NodeState(phase=P.OMITTED, reason=reason)
+    assert run_phase(*ended(NodeState(phase=P.SUCCEEDED), omitted), suspended=False) is phase
 
 
 # Conditions
@@ -179,7 +201,11 @@ def test_what_a_replaced_attempt_left_is_taken_away() -> None:
     play = Play(dag(node("a"))).go().see(a=running())
     assert play.status["nodes"]["a"]["jobID"] == "j-a-1"
     play.see(a=failed("Failing due to node restart"))
-    assert play.status["nodes"]["a"] == {"phase": "Submitted", "attempt": 2}
+    assert play.status["nodes"]["a"] == {
+        "phase": "Submitted",
+        "attempt": 2,
+        "firstStartedAt": "2027-01-15T08:00:00.000Z",
+    }
 
 
 def test_a_finished_node_is_written_in_full() -> None:
@@ -194,6 +220,7 @@ def test_a_finished_node_is_written_in_full() -> None:
         "reason": "ExitCode",
         "message": "exit code 3",
         "outputs": {"uri": "ipfs://QmX", "cid": "QmX"},
+        "failures": 1,
     }
 
 

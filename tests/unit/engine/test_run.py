@@ -213,7 +213,7 @@ def test_a_cancelled_run_stops_what_runs_and_leaves_out_the_rest() -> None:
 def test_a_run_cancelled_before_it_started_is_cancelled() -> None:
     play = Play(dag(node("a"), node("b", after=["a"]))).go(cancel=True)
     assert play.run.phase is RunPhase.CANCELLED
-    assert play.events == [("Cancelled", "The DAG was cancelled.")]
+    assert play.events == [("Cancelled", "the DAG is being deleted")]
 
 
 @pytest.mark.parametrize("suspend", [True, False])

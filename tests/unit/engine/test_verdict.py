@@ -52,7 +52,7 @@ def waiting(message: str | None = None, *, recheck_at: float | None = OVERDUE) -
 
 
 UNFINISHED: dict[str, tuple[JobSighting, Unfinished]] = {
-    "running": (running(), Unfinished(phase=NodePhase.RUNNING)),
+    "running": (running(), Unfinished(phase=NodePhase.RUNNING, running_since=running().job.modified_at)),
     "pending": (sighting(JobState.PENDING), waiting()),
     "a state of a newer Bacalhau": (sighting(JobState.UNDEFINED), waiting()),
     "queued, and why": (queued(state_message="not enough\n  nodes"), waiting("not enough nodes")),

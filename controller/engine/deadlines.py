@@ -1,0 +1,69 @@
+"""When nodes and runs take too long.
+
+Time in Bacalhau's queue and time at work are bounded apart, and time for ``finally`` is kept out of the time for the other nodes. All times
+are Unix seconds and follow from what is stored, so they survive a restart.
+"""
+
+from dataclasses import dataclass
+
+from controller.api.dag import Node, RunTimeouts
+from controller.api.types import duration_seconds
+from controller.engine.state import NodeState
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Deadline:
+    """A time, and what to say once it has passed."""
+
+    time: float
+    message: str
+
+
+def node_deadline(spec: Node, node: NodeState) -> Deadline | None:
+    """Give the earliest time at which a node's latest attempt has taken too long."""
+    candidates = []
+    if spec.timeout and node.running_since is not None:
+        end = node.running_since + duration_seconds(spec.timeout)
+        candidates.append(
+            Deadline(end, f"attempt {node.attempt} ran longer than its timeout: {spec.timeout}")
+        )
+    if total := total_deadline(spec, node):
+        candidates.append(total)
+    return min(candidates, default=None)
+
+
+def total_deadline(spec: Node, node: NodeState) -> Deadline | None:
+    """Give the time at which a node has taken too long, whatever the number of its attempts."""
+    if spec.total_timeout is None or node.first_started_at is None:
+        return None
+    end = node.first_started_at + duration_seconds(spec.total_timeout)
+    return Deadline(end, f"the node took longer than its totalTimeout: {spec.total_timeout}")
+
+
+def nodes_deadline(timeouts: RunTimeouts | None, started_at: float) -> Deadline | None:
+    """Give the time by which all nodes before ``finally`` must have ended."""
+    if timeouts is None:
+        return None
+    candidates = []
+    if timeouts.nodes:
+        end = started_at + duration_seconds(timeouts.nodes)
+        candidates.append(Deadline(end, f"the nodes took longer than timeouts.nodes: {timeouts.nodes}"))
+    if timeouts.dag:
+        reserved = duration_seconds(timeouts.finally_) if timeouts.finally_ else 0.0
+        end = started_at + max(duration_seconds(timeouts.dag) - reserved, 0.0)
+        candidates.append(Deadline(end, f"the DAG took longer than timeouts.dag: {timeouts.dag}"))
+    return min(candidates, default=None)
+
+
+def finally_deadline(timeouts: RunTimeouts | None, started_at: float, opened_at: float) -> Deadline | None:
+    """Give the time by which the nodes of ``finally`` must have ended, which began at ``opened_at``."""
+    if timeouts is None:
+        return None
+    candidates = []
+    if timeouts.finally_:
+        end = opened_at + duration_seconds(timeouts.finally_)
+        candidates.append(Deadline(end, f"finally took longer than timeouts.finally: {timeouts.finally_}"))
+    elif timeouts.dag:
+        end = started_at + duration_seconds(timeouts.dag)
+        candidates.append(Deadline(end, f"the DAG took longer than timeouts.dag: {timeouts.dag}"))
+    return min(candidates, default=None)

@@ -1,0 +1,177 @@
+"""``depends``: when a node starts, as logic over how others ended, in Argo's terms.
+
+``a && (b.Failed || b.Errored)``: a bare name means that the node succeeded or was skipped. It is a language of its own, and not CEL, so that names
+with hyphens can be written as they are: ``count-0.Succeeded``. Nothing is decided before every node that is named has ended.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from controller.api.dag import NodePhase
+from controller.engine.problems import shown
+
+RESULTS: dict[str, frozenset[NodePhase]] = {
+    "Succeeded": frozenset({NodePhase.SUCCEEDED}),
+    "Failed": frozenset({NodePhase.FAILED}),
+    "Errored": frozenset({NodePhase.ERROR}),
+    "Skipped": frozenset({NodePhase.SKIPPED}),
+    "Omitted": frozenset({NodePhase.OMITTED}),
+    "Cancelled": frozenset({NodePhase.CANCELLED}),
+}
+"""What can be asked of a node, by the phases that it is true of."""
+
+BARE = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
+
+MAX_DEPTH = 50
+
+_TOKEN = re.compile(r"\s*(\|\||&&|[!()]|[A-Za-z0-9_][A-Za-z0-9_.-]*|\S)")
+
+PhaseOf = Callable[[str], NodePhase]
+
+
+class LogicError(Exception):
+    """A ``depends`` that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """How one node ended."""
+
+    name: str
+    phases: frozenset[NodePhase]
+
+    def holds(self, phase_of: PhaseOf) -> bool:
+        """Tell whether the node ended so."""
+        return phase_of(self.name) in self.phases
+
+    def names(self) -> Iterator[str]:
+        """Name the node."""
+        yield self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite."""
+
+    operand: "Logic"
+
+    def holds(self, phase_of: PhaseOf) -> bool:
+        """Tell whether the operand does not hold."""
+        return not self.operand.holds(phase_of)
+
+    def names(self) -> Iterator[str]:
+        """Name the nodes of the operand."""
+        return self.operand.names()
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """All of several."""
+
+    operands: tuple["Logic", ...]
+
+    def holds(self, phase_of: PhaseOf) -> bool:
+        """Tell whether all hold."""
+        return all(operand.holds(phase_of) for operand in self.operands)
+
+    def names(self) -> Iterator[str]:
+        """Name the nodes of all."""
+        for operand in self.operands:
+            yield from operand.names()
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One or more of several."""
+
+    operands: tuple["Logic", ...]
+
+    def holds(self, phase_of: PhaseOf) -> bool:
+        """Tell whether any holds."""
+        return any(operand.holds(phase_of) for operand in self.operands)
+
+    def names(self) -> Iterator[str]:
+        """Name the nodes of all."""
+        for operand in self.operands:
+            yield from operand.names()
+
+
+Logic = Term | Not | Both | Either
+
+
+def parse_logic(source: str, nodes: Collection[str]) -> Logic:
+    """Read a ``depends``. ``nodes`` are the names of the graph, which tell a result from a part of a name with a dot.
+
+    Raises:
+        LogicError: with a sentence that says what is wrong.
+    """
+    return _Parser(source, nodes).parse()
+
+
+class _Parser:
+    """Recursive descent: ``or`` binds least, then ``and``, then ``not``."""
+
+    def __init__(self, source: str, nodes: Collection[str]) -> None:
+        self._tokens = [match[1] for match in _TOKEN.finditer(source)]
+        self._nodes = nodes
+        self._position = 0
+        self._depth = 0
+
+    def parse(self) -> Logic:
+        logic = self._either()
+        if self._position < len(self._tokens):
+            raise LogicError(
+                f"{shown(self._tokens[self._position])} is not expected here; write && or || between terms"
+            )
+        return logic
+
+    def _either(self) -> Logic:
+        operands = [self._both()]
+        while self._accept("||"):
+            operands.append(self._both())
+        return operands[0] if len(operands) == 1 else Either(tuple(operands))
+
+    def _both(self) -> Logic:
+        operands = [self._not()]
+        while self._accept("&&"):
+            operands.append(self._not())
+        return operands[0] if len(operands) == 1 else Both(tuple(operands))
+
+    def _not(self) -> Logic:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise LogicError(f"it is nested more than {MAX_DEPTH} deep")
+        try:
+            return Not(self._not()) if self._accept("!") else self._primary()
+        finally:
+            self._depth -= 1
+
+    def _primary(self) -> Logic:
+        if self._accept("("):
+            logic = self._either()
+            if not self._accept(")"):
+                raise LogicError('a ")" is missing')
+            return logic
+        if self._position == len(self._tokens):
+            raise LogicError("it ends where the name of a node is expected")
+        token = self._tokens[self._position]
+        self._position += 1
+        return self._term(token)
+
+    def _term(self, token: str) -> Term:
+        if token in self._nodes:
+            return Term(token, BARE)
+        name, dot, result = token.rpartition(".")
+        if dot and name in self._nodes:
+            if result not in RESULTS:
+                raise LogicError(f"{shown(result)} is not a result; write one of {', '.join(RESULTS)}")
+            return Term(name, RESULTS[result])
+        missing = name if dot and result in RESULTS else token
+        raise LogicError(f"{shown(missing)} is not a node of this DAG")
+
+    def _accept(self, token: str) -> bool:
+        if self._position < len(self._tokens) and self._tokens[self._position] == token:
+            self._position += 1
+            return True
+        return False

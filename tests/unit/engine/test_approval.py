@@ -1,0 +1,88 @@
+"""Nodes that wait for somebody's decision."""
+
+from typing import Any
+
+import pytest
+
+from controller.api.dag import Decision, NodePhase, RunPhase, Shutdown
+from tests.support.builders import START, Json, Play, completed, dag, node, running
+
+P = NodePhase
+
+
+def approval(name: str, **fields: Any) -> Json:
+    return {"name": name, "suspend": fields.pop("suspend", {})} | fields
+
+
+def decision(name: str, **fields: Any) -> dict[str, Decision]:
+    return {name: Decision.model_validate({"name": name} | fields)}
+
+
+def play(*nodes: Json, **fields: Any) -> Play:
+    return Play(dag(*nodes, **fields)).go()
+
+
+GATE = [node("a"), approval("gate", dependencies=["a"]), node("b", after=["gate"])]
+
+
+def test_a_node_waits_until_somebody_decides() -> None:
+    run = play(*GATE).see(a=completed())
+    assert (run.started, run.phases["gate"]) == ([], P.SUSPENDED)
+    assert not run.run.phase.is_terminal
+    assert [reason for reason, _ in run.events] == ["WaitingForApproval"]
+    assert run.go(after=3600).started == []
+    assert run.go(decisions=decision("gate", approved=True)).started == ["b"]
+    run.see(b=completed())
+    assert run.run.phase is RunPhase.SUCCEEDED
+
+
+def test_a_rejection_is_a_failure() -> None:
+    run = play(*GATE).see(a=completed()).go(decisions=decision("gate", approved=False, message="too dear"))
+    assert (run.phases["gate"], run.node("gate").reason) == (P.FAILED, "Rejected")
+    assert run.phases["b"] is P.OMITTED
+    assert run.status["message"] == 'node "gate": too dear'
+
+
+def test_a_decision_may_come_before_the_node() -> None:
+    """Nothing would wake the run again: it has no job to hear of."""
+    run = Play(dag(*GATE[1:], node("a"))).go(decisions=decision("gate", approved=True))
+    run = Play(
+        dag(approval("gate"), node("b", after=["gate"])), decisions=decision("gate", approved=True)
+    ).go()
+    assert (run.phases["gate"], run.started) == (P.SUCCEEDED, ["b"])
+
+
+def test_a_rejection_may_come_before_the_node() -> None:
+    spec = dag(approval("gate"), node("b", after=["gate"]), **{"finally": [node("notify")]})
+    run = Play(spec, decisions=decision("gate", approved=False)).go()
+    assert (run.phases["b"], run.started) == (P.OMITTED, ["notify"])
+
+
+def test_nobody_deciding_in_time_is_a_failure() -> None:
+    run = play(approval("gate", suspend={"timeout": "1m"}), node("b", after=["gate"]))
+    assert run.wakes == [START + 61]
+    assert run.go(after=59).phases["gate"] is P.SUSPENDED
+    run.go(after=1)
+    assert (run.phases["gate"], run.node("gate").reason) == (P.FAILED, "TimedOut")
+    assert run.run.phase is RunPhase.FAILED
+
+
+def test_a_wait_survives_a_restart() -> None:
+    run = play(approval("gate", suspend={"timeout": "1m"}), node("b", after=["gate"]))
+    run.restart()
+    assert run.go(after=30).phases["gate"] is P.SUSPENDED
+    assert run.wakes == [pytest.approx(START + 61, abs=0.001)]
+    assert run.go(decisions=decision("gate", approved=True)).started == ["b"]
+
+
+@pytest.mark.parametrize("more", [[], [node("b", after=["gate"])]])
+def test_cancelling_after_a_failure_takes_back_the_question(more: list[Json]) -> None:
+    run = play(approval("gate"), node("bad"), *more, failurePolicy="FailFastCancel").see(bad=completed(1))
+    assert run.phases["gate"] is P.OMITTED
+    assert run.run.phase is RunPhase.FAILED
+
+
+@pytest.mark.parametrize("shutdown", [Shutdown.CANCEL, Shutdown.CANCEL_RUN_FINALLY])
+def test_a_run_that_is_cancelled_waits_for_nobody(shutdown: Shutdown) -> None:
+    run = play(approval("gate"), node("a")).see(a=running()).go(shutdown=shutdown)
+    assert run.phases["gate"] is P.OMITTED

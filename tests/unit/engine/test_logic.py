@@ -1,0 +1,116 @@
+"""``depends`` as text: what it can say, how it binds, and how its mistakes are told."""
+
+import pytest
+
+from controller.api.dag import NodePhase
+from controller.engine.logic import MAX_DEPTH, RESULTS, LogicError, parse_logic
+
+P = NodePhase
+NAMES = ("a", "b", "c", "count-0", "v1.2", "v1.Failed", "2nd", "x_y")
+
+
+def holds(source: str, **phases: NodePhase) -> bool:
+    """Whether it holds if nodes ended so; those that are not named succeeded."""
+    return parse_logic(source, NAMES).holds(lambda name: phases.get(name, P.SUCCEEDED))
+
+
+@pytest.mark.parametrize(
+    ("result", "phase"),
+    [
+        ("Succeeded", P.SUCCEEDED),
+        ("Failed", P.FAILED),
+        ("Errored", P.ERROR),
+        ("Skipped", P.SKIPPED),
+        ("Omitted", P.OMITTED),
+        ("Cancelled", P.CANCELLED),
+    ],
+)
+def test_each_result_is_true_of_one_end_alone(result: str, phase: NodePhase) -> None:
+    assert result in RESULTS
+    true_of = {end for end in P if end.is_terminal and holds(f"a.{result}", a=end)}
+    assert true_of == {phase}
+
+
+def test_a_bare_name_means_succeeded_or_skipped() -> None:
+    assert {end for end in P if holds("a", a=end)} == {P.SUCCEEDED, P.SKIPPED}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a.Failed || b && c.Failed", False),
+        ("b || a.Failed && c.Failed", True),
+        ("(b || a.Failed) && c.Failed", False),
+        ("!a.Failed && b", True),
+        ("!(a.Failed && b)", True),
+        ("!(a && b)", False),
+        ("!!a", True),
+        ("!a || b", True),
+        ("!(a || b)", False),
+        ("a&&b&&c", True),
+        ("a.Failed||b.Failed||c", True),
+        ("  (  ( a )  )  ", True),
+        ("a\n&& b\t&& c", True),
+    ],
+)
+def test_not_binds_before_and_and_and_before_or(source: str, expected: bool) -> None:
+    assert holds(source) is expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_written_as_they_are(name: str) -> None:
+    logic = parse_logic(f"{name} && !{name}.Errored", NAMES)
+    assert list(logic.names()) == [name, name]
+    assert logic.holds(lambda _: P.SUCCEEDED)
+
+
+def test_a_dot_may_belong_to_a_name_or_lead_to_a_result() -> None:
+    """A node's name wins over a result, since nothing else could mean that node."""
+    assert list(parse_logic("v1.Failed", NAMES).names()) == ["v1.Failed"]
+    assert list(parse_logic("v1.Failed", ["v1"]).names()) == ["v1"]
+    assert list(parse_logic("v1.Failed.Failed", NAMES).names()) == ["v1.Failed"]
+    assert not holds("v1.2.Failed")
+
+
+def test_every_node_is_named_in_order() -> None:
+    assert list(parse_logic("c && (a.Failed || !b) && a", NAMES).names()) == ["c", "a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("", "it ends where the name of a node is expected"),
+        ("a &&", "it ends where the name of a node is expected"),
+        ("!", "it ends where the name of a node is expected"),
+        ("(a || b", 'a ")" is missing'),
+        ("a)", '")" is not expected here; write && or || between terms'),
+        ("a b", '"b" is not expected here; write && or || between terms'),
+        ("a & b", '"&" is not expected here; write && or || between terms'),
+        ("a || || b", '"||" is not a node of this DAG'),
+        ("a.Fail", '"Fail" is not a result; write one of Succeeded, Failed, Errored, Skipped, Omitted'),
+        ("a.failed", '"failed" is not a result'),
+        ("a.Daemoned", '"Daemoned" is not a result'),
+        ("zz", '"zz" is not a node of this DAG'),
+        ("zz.Failed", '"zz" is not a node of this DAG'),
+        ("zz.top", '"zz.top" is not a node of this DAG'),
+        ("a == b", '"=" is not expected here'),
+        ("'a'", '"\'" is not a node of this DAG'),
+    ],
+)
+def test_a_mistake_is_named(source: str, problem: str) -> None:
+    with pytest.raises(LogicError) as caught:
+        parse_logic(source, NAMES)
+    assert str(caught.value).startswith(problem)
+
+
+@pytest.mark.parametrize("opening", ["(", "!", "!("])
+def test_nesting_has_a_bound_and_not_python_s(opening: str) -> None:
+    closing = ")" * opening.count("(")
+    times = MAX_DEPTH // len(opening) - 1
+    assert list(parse_logic(opening * times + "a" + closing * times, NAMES).names()) == ["a"]
+    with pytest.raises(LogicError, match=f"it is nested more than {MAX_DEPTH} deep"):
+        parse_logic(opening * 2000 + "a" + closing * 2000, NAMES)
+
+
+def test_a_long_row_of_terms_is_not_nested() -> None:
+    assert holds(" || ".join(["a.Failed"] * 500 + ["b"]))
