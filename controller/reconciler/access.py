@@ -12,7 +12,7 @@ ReadSecret = Callable[..., Awaitable[str]]
 
 
 class Unresolved(Exception):
-    """A connection that does not exist, or refers to something that does not."""
+    """A connection that does not exist, or refers to something that does not exist or is of no use."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -23,7 +23,7 @@ async def resolve(connection: BacalhauConnection, read_secret: ReadSecret) -> Ac
     """Look up everything that the connection refers to.
 
     Raises:
-        Unresolved: a Secret or a key of it is missing.
+        Unresolved: a Secret or a key of it is missing, or cannot be what it is meant for.
         KubeError: the API server could not be asked.
     """
     spec = connection.spec
@@ -39,13 +39,25 @@ async def resolve(connection: BacalhauConnection, read_secret: ReadSecret) -> Ac
 
 async def _credentials(auth: Auth, lookup: "_Lookup") -> Bearer | Basic | None:
     if auth.token_secret_ref:
-        ref = auth.token_secret_ref
-        return Bearer(await lookup.text(ref.name, ref.key, field="spec.auth.tokenSecretRef"))
+        ref, field = auth.token_secret_ref, "spec.auth.tokenSecretRef"
+        return _bearer(await lookup.text(ref.name, ref.key, field=field), field=field)
     if auth.basic_secret_ref:
         name, field = auth.basic_secret_ref.name, "spec.auth.basicSecretRef"
         user = await lookup.text(name, "username", field=field)
         return Basic(user, await lookup.text(name, "password", field=field))
     return None
+
+
+def _bearer(token: str, *, field: str) -> Bearer:
+    """Check that a header can carry the token, and never show it."""
+    if not token or not token.isascii() or not token.isprintable():
+        raise Unresolved(
+            Problem(
+                "SecretInvalid",
+                f"{field}: the Secret's value is no token; it must be one line of ASCII characters.",
+            )
+        )
+    return Bearer(token)
 
 
 async def _authority(tls: TLS, lookup: "_Lookup") -> str | None:

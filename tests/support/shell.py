@@ -50,7 +50,7 @@ _GROUP = f"/apis/bacalhau.org/v1alpha1/namespaces/{NAMESPACE}"
 _WATCHED = ("bacalhaudags", "bacalhauconnections")
 
 _WIRE: ContextVar["Wire"] = ContextVar("_WIRE")
-"""The wire of the process that a task belongs to."""
+"""The wire of the process that a task belongs to; tests themselves have the world's."""
 
 Watcher = Callable[[str, Body, bool], None]
 T = TypeVar("T")
@@ -238,6 +238,7 @@ class World:
         self.clusters: dict[str, FakeBacalhau] = {}
         self.bacalhau = self.cluster(URL)
         self.connection = connection_path()
+        self.wire = Wire()
         self.stirred = asyncio.Event()
         self.kube.stir = self.stirred.set
 
@@ -454,6 +455,6 @@ async def world(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtur
     """A world with a fake clock. No process in it may log an exception, unless the test takes it out of ``caplog``."""
     world = World()
     monkeypatch.setattr(time, "time", world.now)
-    monkeypatch.setattr(http, "_transport", lambda endpoint: _BacalhauLink(world, _WIRE.get()))
+    monkeypatch.setattr(http, "_transport", lambda endpoint: _BacalhauLink(world, _WIRE.get(world.wire)))
     yield world
     assert not [record.getMessage() for record in caplog.get_records("call") if record.exc_info]
