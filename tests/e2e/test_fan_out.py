@@ -48,6 +48,7 @@ def test_bacalhau_alone_fails_at_it(plane: ControlPlane) -> None:
     wait_until(executions.all_have_ended, what="the first execution of each job to end", timeout=90)
 
     failures = [execution.message for execution in executions.seen() if has_failed(execution)]
+    print(f"{len(failures)} executions of {len(jobs)} jobs failed.")
     assert failures
     assert all("does not exist" in failure or "failed to copy" in failure for failure in failures), failures
 
