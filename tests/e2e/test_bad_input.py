@@ -139,7 +139,7 @@ async def test_odd_labels_do_no_harm(workspace: Workspace, labels: dict[str, str
         ),
         pytest.param(
             manifest("bad", step("only", job={"Type": "batch"})),
-            r'node "only" needs exactly one of job and template',
+            r'node "only" needs exactly one of job, template and suspend',
             id="a node with a job and a template",
         ),
         pytest.param(
