@@ -416,7 +416,9 @@ def _compiled(body: Body) -> tuple[BacalhauDAG, Graph]:
     except InvalidDAG as error:
         raise _Unfit(Problem("InvalidDAG", str(error))) from None
     except (RecursionError, ValueError):
-        raise _Unfit(Problem("InvalidSpec", "A value of the spec is nested too deeply. Flatten it.")) from None
+        raise _Unfit(
+            Problem("InvalidSpec", "A value of the spec is nested too deeply. Flatten it.")
+        ) from None
 
 
 def _context(body: Body, connection: Connection) -> RunContext:

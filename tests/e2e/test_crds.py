@@ -369,7 +369,8 @@ def test_the_graph_of_a_started_dag_cannot_change(here: Namespace, changed: str)
     field = changed.partition(":")[0]
     assert (
         f"spec.{field}: Forbidden: spec.{field} cannot change: the DAG has started. "
-        "Only approvals, description, parallelism, retry, shutdown and suspend may." in here.refusal("replace", started)
+        "Only approvals, description, parallelism, retry, shutdown and suspend may."
+        in here.refusal("replace", started)
     )
 
 
