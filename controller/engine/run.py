@@ -507,7 +507,7 @@ class Run:
             self._decide_dependents(now)
             self._apply_failure_policy(now)
             return False
-        node.reason = node.message = None
+        # Why there is another attempt stays until its job is seen: a restart before that must not take it for a first one.
         self.state.move(index, NodePhase.SUBMITTED)
         self._effects.append(SubmitJob(node=compiled.name, attempt=node.attempt, job=job))
         return True

@@ -61,11 +61,12 @@ class NodeState:
 
     def to_status(self) -> NodeStatus:
         """Give the node's part of the resource's status."""
+        started_at, first_started_at = timestamp(self.started_at), timestamp(self.first_started_at)
         return NodeStatus(
             phase=self.phase,
             attempt=self.attempt or None,
             job_id=self.job_id,
-            started_at=timestamp(self.started_at),
+            started_at=started_at,
             finished_at=timestamp(self.finished_at),
             exit_code=self.exit_code,
             reason=self.reason,
@@ -73,9 +74,7 @@ class NodeState:
             outputs=self.artifact,
             failures=self.failures or None,
             errors=self.errors or None,
-            first_started_at=timestamp(self.first_started_at)
-            if self.first_started_at != self.started_at
-            else None,
+            first_started_at=first_started_at if first_started_at != started_at else None,
             retry_at=timestamp(self.retry_at),
             attempts=self.attempts or None,
         )

@@ -191,3 +191,12 @@ def test_a_replacement_under_fail_fast_is_nothing_new() -> None:
     assert play.see(other=failed(RESTART)).started == ["other"]
     play.see(other=completed())
     assert play.run.phase is RunPhase.FAILED
+
+
+@pytest.mark.parametrize("policy", ["FailFast", "FailFastCancel"])
+def test_a_replacement_is_nothing_new_to_another_process_either(policy: str) -> None:
+    play = Play(dag(*FORK, failurePolicy=policy)).go().see(other=failed(RESTART))
+    assert play.started == ["other"]
+    play.restart()
+    play.go(play.seen("bad", completed(1), attempt=1))
+    assert play.started == (["other"] if policy == "FailFast" else [])

@@ -205,7 +205,12 @@ def test_what_a_replaced_attempt_left_is_taken_away() -> None:
         "phase": "Submitted",
         "attempt": 2,
         "firstStartedAt": "2027-01-15T08:00:00.000Z",
+        "reason": "Replaced",
+        "message": "Failing due to node restart",
     }
+    play.see(a=running())
+    assert "message" not in play.status["nodes"]["a"]
+    assert "reason" not in play.status["nodes"]["a"]
 
 
 def test_a_finished_node_is_written_in_full() -> None:
