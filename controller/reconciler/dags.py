@@ -128,13 +128,16 @@ class DAGReconciler:
             # The watch was faster than the answer to the last write.
             writer.when_idle(partial(self._queue.add, key))
             return
-        if body is None or (writer and writer.lost is Lost.GONE):
-            await self._forget(key, body)
+        if body is None:
+            await self._forget(key, None)
             return
         if writer and writer.stored.is_another(body):
             self._deadlines.pop(key, None)
-        if writer and (writer.lost or writer.stored.is_another(body)):
             await self._close(key)
+            writer = None
+        if writer and writer.lost:
+            await self._part_with(key, body, writer)
+            return
         if "deletionTimestamp" in body["metadata"]:
             await self._delete(key, body)
         elif key not in self._active and writer and writer.is_stale(body):
@@ -153,6 +156,13 @@ class DAGReconciler:
                 await asyncio.gather(*(writer.flush() for writer in self._writers.values()))
         for key in {*self._active, *self._writers}:
             await self._close(key)
+
+    async def _part_with(self, key: Key, body: Body, writer: StatusWriter) -> None:
+        """Forget a DAG that this process may not write any more; see what is left to do if somebody else has finished it."""
+        newest = await writer.stored.read() if writer.lost is Lost.FINISHED else None
+        await self._forget(key, body)
+        if newest:
+            self.observe(newest, deleted=False)
 
     # Running
 
