@@ -215,12 +215,12 @@ def nodes_of(manifest: Object) -> Any:
         ),
         pytest.param(
             lambda it: nodes_of(it)[0].update(template="tool"),
-            r'spec\.nodes\[0\]: Invalid value: node "split" needs exactly one of job and template',
+            r'spec\.nodes\[0\]: Invalid value: node "split" needs exactly one of job, template and suspend',
             id="both job and template",
         ),
         pytest.param(
             lambda it: nodes_of(it)[1].pop("template"),
-            r'spec\.nodes\[1\]: Invalid value: node "count" needs exactly one of job and template',
+            r'spec\.nodes\[1\]: Invalid value: node "count" needs exactly one of job, template and suspend',
             id="neither job nor template",
         ),
         pytest.param(
