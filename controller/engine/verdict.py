@@ -53,7 +53,8 @@ class Finished:
     message: str | None = None
     exit_code: int | None = None
     artifact: Artifact | None = None
-    stdout: str = ""
+    stdout: str | None = None
+    """What the program printed; None unless it ended by itself. Nothing that a restart would forget may stand in for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

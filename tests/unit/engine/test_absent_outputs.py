@@ -4,6 +4,7 @@ import pytest
 
 from controller.api.bacalhau import JobSighting
 from controller.api.dag import NodePhase, RunPhase
+from controller.engine import JobLost, SubmissionRefused
 from tests.support.builders import Json, Play, completed, dag, failed, job, node, stopped
 
 P = NodePhase
@@ -108,3 +109,28 @@ def test_an_output_of_the_dag_that_is_absent_is_left_out(seen: JobSighting | Non
     play.see(b=completed(cid="QmB"), **({"a": seen} if seen else {}))
     assert play.run.phase is RunPhase.SUCCEEDED
     assert play.status["outputs"] == {"sure": {"uri": "ipfs://QmB", "cid": "QmB"}}
+
+
+@pytest.mark.parametrize("cannot", ["be accepted", "be rendered", "be found"])
+def test_what_stands_in_for_an_absent_value_is_the_same_after_a_restart(cannot: str) -> None:
+    """An attempt that is rendered again must come out the same, or its name would belong to two jobs."""
+    more: Json = {"job": {"Type": "service"}} if cannot == "be rendered" else {}
+    play = Play(dag(node("a", continueOnFailure=True, **more), reading("nodes.a.stdout"))).go()
+    if cannot == "be accepted":
+        play.go(SubmissionRefused(node="a", attempt=1, reason="TooLarge", message="too large"))
+    if cannot == "be found":
+        play.accept("a").go(JobLost(node="a", attempt=1))
+    assert play.phases["a"] is P.ERROR
+    before = play.jobs["b"]
+    play.restart()
+    assert play.go().jobs["b"] == before
+    assert before["Tasks"][0]["Env"] == {"READ": "null"}
+
+
+@ends
+def test_what_is_read_of_a_node_without_result_survives_a_restart(seen: JobSighting | None) -> None:
+    play = after(seen, reading("nodes.a.stdout"))
+    before = play.jobs["b"]
+    play.restart()
+    play.go(*([play.seen("a", seen, attempt=1)] if seen else []))
+    assert play.jobs["b"] == before
