@@ -21,7 +21,7 @@ def fate(job: dict[str, Any]) -> Fate:
     return Fate(stdout=job["Meta"][NODE_LABEL])
 
 
-@pytest.mark.parametrize("moment", moments(36), ids=str)
+@pytest.mark.parametrize("moment", moments(30), ids=str)
 async def test_a_run_goes_on_where_a_controller_died(world: World, moment: Moment) -> None:
     world.script = fate
     world.connect()
@@ -35,12 +35,12 @@ async def test_a_run_goes_on_where_a_controller_died(world: World, moment: Momen
     assert status["outputs"]["result"] == status["nodes"]["c"]["outputs"]
 
 
-@pytest.mark.parametrize("moment", moments(36), ids=str)
+@pytest.mark.parametrize("moment", moments(21), ids=str)
 async def test_a_failed_run_stays_failed(world: World, moment: Moment) -> None:
     world.script = lambda job: Fate(exit_code=7, stderr="no such word")
     world.connect()
     path = world.apply(node("a"), node("b", after=["a"]))
-    await killed_at(world, moment, path)
+    await killed_at(world, moment, path, "Failed")
     async with world.operator():
         status = await world.until_ended(path, "Failed")
     assert world.attempts() == [("a", 1)]
@@ -49,6 +49,24 @@ async def test_a_failed_run_stays_failed(world: World, moment: Moment) -> None:
 
 
 @pytest.mark.parametrize("moment", moments(24), ids=str)
+async def test_a_rerun_is_taken_up(world: World, moment: Moment) -> None:
+    world.script = lambda job: Fate(exit_code=7 if job["Meta"][NODE_LABEL] == "b" else 0)
+    world.connect()
+    path = world.apply(*NODES)
+    async with world.operator():
+        await world.until_ended(path, "Failed")
+    world.script = lambda job: Fate(stdout=job["Meta"][NODE_LABEL])
+    world.kube.change(path, retry={"id": "again"})
+    await killed_at(world, moment, path)
+    async with world.operator():
+        await world.until(lambda: world.phase(path) == "Succeeded")
+        status = await world.until_ended(path)
+    assert world.attempts() == [("a", 1), ("b", 1), ("b", 2), ("c", 1)]
+    assert (status["retryID"], status["progress"]) == ("again", "3/3")
+    assert len(world.events("RunningAgain")) <= 1
+
+
+@pytest.mark.parametrize("moment", moments(18), ids=str)
 async def test_a_deletion_is_taken_up(world: World, moment: Moment) -> None:
     world.script = lambda job: Fate(ends_after=None)
     world.connect()
@@ -66,10 +84,12 @@ async def test_a_deletion_is_taken_up(world: World, moment: Moment) -> None:
     assert world.events("JobsNotStopped") == []
 
 
-async def killed_at(world: World, moment: Moment, path: str) -> None:
-    """Have a controller work on a DAG, and die at a moment, or once the DAG has ended."""
+async def killed_at(world: World, moment: Moment, path: str, phase: str = "Succeeded") -> None:
+    """Have a controller work on a DAG, and die at a moment, or once the DAG has ended in a phase."""
     wire = Wire(at=moment)
     process = Process(world, wire=wire)
     process.start()
-    await world.until(lambda: wire.dead.is_set() or world.has_ended(path))
+    await world.until(
+        lambda: wire.dead.is_set() or (world.phase(path) == phase and not world.finalizers(path))
+    )
     await process.kill()
