@@ -7,7 +7,7 @@ whoever loses it stops writing at once and then ends, and the Deployment starts 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -47,6 +47,7 @@ class Operator:
         self._settings = settings
         self._cluster = cluster
         self._budget = WriteBudget()
+        self._workers: list[asyncio.Task[None]] = []
         self._events = EventRecorder(cluster.client, instance=settings.identity)
         self._dag_queue: WorkQueue[Key] = WorkQueue("dags", backoff=RETRIES)
         self._connection_queue: WorkQueue[Key] = WorkQueue("connections", backoff=RETRIES)
@@ -95,9 +96,7 @@ class Operator:
         self, announcement: Coroutine[Any, Any, None], stop: asyncio.Event
     ) -> AsyncIterator[None]:
         """Process both queues and post Events for as long as the context lasts. If one of these breaks, the operator ends."""
-        tasks = [
-            asyncio.create_task(announcement, name="ready"),
-            asyncio.create_task(self._events.run(), name="events"),
+        self._workers = [
             asyncio.create_task(
                 self._dag_queue.run(self._dags.reconcile, workers=self._settings.workers), name="dags"
             ),
@@ -106,14 +105,17 @@ class Operator:
                 name="connections",
             ),
         ]
+        tasks = [
+            *self._workers,
+            asyncio.create_task(announcement, name="ready"),
+            asyncio.create_task(self._events.run(), name="events"),
+        ]
         for task in tasks:
             task.add_done_callback(partial(_end_if_broken, stop))
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await _cancelled(tasks)
 
     def _registry(self, stop: asyncio.Event) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -128,9 +130,17 @@ class Operator:
         stop.set()  # after a signal kopf would wait five seconds for its own task that waits for this
         self._dag_queue.close()
         self._connection_queue.close()
+        await _cancelled(self._workers)  # or what they are about to begin would outlive what is closed now
         await self._dags.aclose()
         await self._connections.aclose()
         await self._pool.aclose()
+
+
+async def _cancelled(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def _end_if_broken(stop: asyncio.Event, task: "asyncio.Task[None]") -> None:

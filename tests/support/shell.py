@@ -11,7 +11,7 @@ import asyncio
 import base64
 import copy
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -385,14 +385,15 @@ class Process:
             objects=objects, pool=self.pool, events=self.events, queue=self.connection_queue, budget=budget
         )
         self._not_ours: set[asyncio.Task[Any]] = set()
-        self._running: list[asyncio.Task[None]] = []
+        self._posting: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to work, and to watch."""
         self._not_ours = asyncio.all_tasks()
         token = _WIRE.set(self.wire)
-        self._running = [
-            asyncio.create_task(self.events.run()),
+        self._posting = asyncio.create_task(self.events.run())
+        self._workers = [
             asyncio.create_task(self.dag_queue.run(self.dags.reconcile, workers=4)),
             asyncio.create_task(self.connection_queue.run(self.connections.reconcile, workers=2)),
         ]
@@ -414,10 +415,11 @@ class Process:
             return
         self.dag_queue.close()
         self.connection_queue.close()
+        await self._cancel(self._workers)
         await self.dags.aclose()
         await self.connections.aclose()
         await self.pool.aclose()
-        await self._cancel(set(self._running))
+        await self._cancel([self._posting] if self._posting else [])
         left = asyncio.all_tasks() - self._not_ours - {_this_task()}
         assert not left, f"left behind: {left}"
 
@@ -432,12 +434,12 @@ class Process:
         if self.notice in self.world.kube.watchers:
             self.world.kube.watchers.remove(self.notice)
 
-    async def _cancel(self, tasks: set[asyncio.Task[Any]]) -> None:
-        tasks = tasks - {_this_task()}
-        for task in tasks:
+    async def _cancel(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        others = set(tasks) - {_this_task()}
+        for task in others:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if others:
+            await asyncio.wait(others)
 
 
 def _this_task() -> asyncio.Task[Any]:

@@ -93,3 +93,15 @@ async def killed_at(world: World, moment: Moment, path: str, phase: str = "Succe
         lambda: wire.dead.is_set() or (world.phase(path) == phase and not world.finalizers(path))
     )
     await process.kill()
+
+
+@pytest.mark.parametrize("requests", range(1, 24))
+async def test_ending_at_any_moment_leaves_nothing_behind(world: World, requests: int) -> None:
+    world.script = fate
+    world.connect()
+    path = world.apply(*NODES)
+    async with world.operator() as process:  # which sees that nothing of the process stays
+        await world.until(lambda: process.wire.requests >= requests)
+    async with world.operator():
+        await world.until_ended(path)
+    assert world.attempts() == [("a", 1), ("b", 1), ("c", 1), ("c", 2)]
