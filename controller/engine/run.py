@@ -109,6 +109,11 @@ class Run:
         self._conclude(controls, now)
         return tuple(self._effects)
 
+    @property
+    def wants_room(self) -> bool:
+        """Whether nodes may be ready to start that were not allowed to, because enough ran already."""
+        return bool(self._ready)
+
     def node(self, name: str) -> NodeState:
         """Give the state of a node by its name."""
         return self.state.nodes[self.graph.index[name]]

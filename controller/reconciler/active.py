@@ -7,6 +7,7 @@ them in together. Nothing here waits for the network: what takes time is a task 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -107,6 +108,10 @@ class ActiveRun:
         self._spec_problem: Problem | None = None
 
     @property
+    def _uid(self) -> str:
+        return self.run.context.uid
+
+    @property
     def problem(self) -> Problem | None:
         """What keeps the run from going on: something with the connection, or else with one of its own jobs."""
         return self.connection.problem or next(iter(self._troubles.values()), None)
@@ -141,12 +146,14 @@ class ActiveRun:
             return
         observations, self._inbox = self._inbox, []
         now = time.time()
-        effects = self.run.advance(observations, controls, now)
         for observation in observations:
             self._release(observation)
+        room = self.connection.slots.room(self._uid)
+        effects = self.run.advance(observations, self._within(controls, room), now)
         for effect in effects:
             match effect:
                 case SubmitJob():
+                    self._take(effect.node, effect.attempt)
                     self._spawn(self._submit(effect))
                 case StopJob():
                     self._spawn(self._stop(effect))
@@ -154,15 +161,29 @@ class ActiveRun:
                     self._wake(effect.time - now)
                 case Emit():
                     self._announcements.append(effect)
+        self._queue_up(room, started=sum(isinstance(effect, SubmitJob) for effect in effects))
         self._generation, self._hindrance = generation, hindrance
         self._plan_report()
 
+    def _within(self, controls: Controls, room: int) -> Controls:
+        """Let no more nodes run than the connection has places for."""
+        allowed = len(self._holders) + room
+        return replace(controls, parallelism=min(controls.parallelism or allowed, allowed))
+
+    def _queue_up(self, room: int, *, started: int) -> None:
+        """Wait in line for more places, behind the others if some were to be had, or leave the line."""
+        slots = self.connection.slots
+        if room:
+            slots.leave(self._uid)
+        if self.run.wants_room and started == room:
+            slots.wait(self._uid, partial(self._wake, 0))
+        else:
+            slots.leave(self._uid)
+
     def track(self, node: str, attempt: int, job_id: str, *, submitted_at: float) -> None:
         """Have every change of a job observed from now on."""
-        holder = self._holder(node, attempt)
-        self._holders.add(holder)
+        self._take(node, attempt)
         self._followed.add(job_id)
-        self.connection.slots.take(holder)
         self.connection.tracker.track(
             self.run.context.bacalhau_namespace,
             job_id,
@@ -191,6 +212,7 @@ class ActiveRun:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self.connection.slots.leave(self._uid)
         for holder in self._holders:
             self.connection.slots.release(holder)
         for job_id in self._followed:
@@ -202,8 +224,6 @@ class ActiveRun:
     async def _submit(self, effect: SubmitJob) -> None:
         """Submit until it is decided. The first try of a process may be in doubt too: see ``recovery``."""
         holder = self._holder(effect.node, effect.attempt)
-        self._holders.add(holder)
-        await self.connection.slots.acquire(holder)
         outcome = await self._persist(holder, partial(self._try_to_submit, effect))
         if isinstance(outcome, Refused):
             self._refused(effect, outcome)
@@ -290,6 +310,7 @@ class ActiveRun:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._resting = True
+            self.connection.slots.leave(self._uid)
             asyncio.get_running_loop().call_later(REST_SECONDS, self._give_up, error)
 
     def _give_up(self, failure: BaseException) -> None:
@@ -318,6 +339,11 @@ class ActiveRun:
         self._followed.discard(job_id)
         self.connection.tracker.forget(job_id)
 
+    def _take(self, node: str, attempt: int) -> None:
+        holder = self._holder(node, attempt)
+        self._holders.add(holder)
+        self.connection.slots.take(holder)
+
     def _release(self, observation: Observation) -> None:
         """Give back the place of an attempt that has ended."""
         has_ended = isinstance(observation, SubmissionRefused | JobLost) or (
@@ -329,7 +355,7 @@ class ActiveRun:
             self.connection.slots.release(holder)
 
     def _holder(self, node: str, attempt: int) -> Holder:
-        return self.run.context.uid, node, attempt
+        return self._uid, node, attempt
 
     # Reporting
 

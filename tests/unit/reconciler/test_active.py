@@ -143,6 +143,44 @@ class TestPlaces:
             await world.until_ended(path)
             await world.until_ended(other)
 
+    @pytest.mark.parametrize("change", [{"suspend": True}, {"shutdown": "Cancel"}], ids=str)
+    async def test_nothing_that_waits_for_one_starts_once_the_run_is_not_to(
+        self, world: World, change: dict[str, Any]
+    ) -> None:
+        world.connect(limits={"maxActiveJobs": 2})
+        world.script = lambda job: Fate(ends_after=20.0)
+        async with world.operator():
+            path = world.apply(*(node(f"n{number}") for number in range(6)))
+            await world.until(lambda: len(world.jobs()) == 2)
+            world.kube.change(path, **change)
+            await asyncio.sleep(100)
+            assert len(world.jobs()) == 2
+
+    async def test_deleting_a_dag_does_not_wait_for_them(self, world: World) -> None:
+        world.connect(limits={"maxActiveJobs": 2})
+        world.script = lambda job: Fate(ends_after=None)
+        async with world.operator():
+            first = world.apply(node("a"), node("b"), name="first")
+            await world.until(lambda: len(world.jobs()) == 2)
+            second = world.apply(node("a"), name="second")
+            await world.until(lambda: world.phase(second) == "Running")
+            world.kube.delete(second)
+            await world.until(lambda: second not in world.kube.objects, within=5)
+            assert world.phase(first) == "Running"
+        assert len(world.jobs()) == 2
+
+    async def test_a_small_dag_does_not_wait_for_a_large_one_to_end(self, world: World) -> None:
+        world.connect(limits={"maxActiveJobs": 3})
+        world.script = lambda job: Fate(ends_after=1.0)
+        async with world.operator():
+            large = world.apply(*(node(f"n{number}") for number in range(60)), name="large")
+            await world.until(lambda: len(world.jobs()) == 3)
+            small = world.apply(node("a"), name="small")
+            await world.until_ended(small)
+            assert len(world.attempts(large)) < 12
+            world.kube.delete(large)
+            await world.until(lambda: large not in world.kube.objects)
+
     async def test_a_dag_that_vanishes_gives_back_its_own(self, world: World) -> None:
         world.connect(limits={"maxActiveJobs": 2})
         world.script = lambda job: Fate(ends_after=None)

@@ -1,36 +1,21 @@
 """Places for jobs: never more than there are, handed out in order, and lost by no way of giving up."""
 
-import asyncio
-
 import pytest
 
 from controller.reconciler.slots import JobSlots
 
-pytestmark = pytest.mark.looptime
-
 
 class Line:
-    """Those who wait, and those who were served, in order."""
+    """Runs that wait in line, and who was woken."""
 
     def __init__(self, slots: JobSlots) -> None:
         self.slots = slots
-        self.served: list[str] = []
-        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.woken: list[str] = []
 
-    async def join(self, *names: str) -> None:
-        """Have holders ask for places, one after another."""
-        for name in names:
-            self.tasks[name] = asyncio.create_task(self._wait(name))
-            await asyncio.sleep(0)
-
-    async def settle(self) -> None:
-        """Let everybody run who can."""
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-    async def _wait(self, name: str) -> None:
-        await self.slots.acquire(name)
-        self.served.append(name)
+    def join(self, *runs: str) -> None:
+        """Have runs wait, one after another."""
+        for run in runs:
+            self.slots.wait(run, lambda run=run: self.woken.append(run))  # type: ignore[misc]
 
 
 @pytest.fixture
@@ -43,82 +28,83 @@ def line(slots: JobSlots) -> Line:
     return Line(slots)
 
 
-async def test_no_more_are_taken_than_there_are(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "b", "c", "d")
-    assert line.served == ["a", "b"]
-    assert len(slots) == 2
+def test_there_is_room_for_so_many(slots: JobSlots) -> None:
+    rooms = []
+    for job in ("a", "b", "c"):
+        rooms.append(slots.room("run"))
+        slots.take(job)
+    assert rooms == [2, 1, 0]
+    assert slots.room("run") == 0, "a job beyond the limit makes it no less than none"
 
 
-async def test_whoever_waits_is_served_in_order(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "b", "c", "d", "e")
-    for name in ("a", "b", "c"):
-        slots.release(name)
-        await line.settle()
-    assert line.served == ["a", "b", "c", "d", "e"]
-    assert len(slots) == 2
-
-
-async def test_nobody_slips_in_before_the_first_in_line_runs(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "b", "c")
-    slots.release("a")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            await slots.acquire("late")  # asks before c, which was waiting, has had a chance to run
-    assert line.served == ["a", "b", "c"]
-
-
-async def test_a_holder_takes_one_place_however_often_it_asks(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "a", "b")
-    assert line.served == ["a", "a", "b"]
+def test_a_holder_takes_one_place_however_often_it_asks(slots: JobSlots) -> None:
+    slots.take("a")
+    slots.take("a")
+    assert (len(slots), slots.room("run")) == (1, 1)
     slots.release("a")
     slots.release("a")
-    assert len(slots) == 1
+    assert (len(slots), slots.room("run")) == (0, 2)
 
 
-async def test_giving_up_leaves_the_line(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "b", "c", "d")
-    line.tasks["c"].cancel()
-    await line.settle()
+def test_nobody_passes_those_who_wait(slots: JobSlots, line: Line) -> None:
+    slots.take("a")
+    line.join("first", "second")
+    assert [slots.room(run) for run in ("late", "second", "first")] == [0, 0, 1]
+
+
+def test_a_place_that_becomes_free_wakes_the_first_in_line(slots: JobSlots, line: Line) -> None:
+    slots.take("a")
+    slots.take("b")
+    line.join("first", "second")
     slots.release("a")
-    await line.settle()
-    assert line.served == ["a", "b", "d"]
+    assert line.woken == ["first"]
 
 
-async def test_giving_up_when_the_turn_had_come_passes_it_on(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "b", "c", "d")
+def test_the_next_is_woken_when_the_first_has_left_places(slots: JobSlots, line: Line) -> None:
+    slots.take("a")
+    slots.take("b")
+    line.join("first", "second")
     slots.release("a")
-    line.tasks["c"].cancel()  # it was given the place, but has not run yet
-    await line.settle()
-    assert line.served == ["a", "b", "d"]
-    assert len(slots) == 2
+    slots.leave("first")
+    assert line.woken == ["first", "second"]
+    slots.take("c")
+    slots.leave("second")
+    assert line.woken == ["first", "second"]
 
 
-async def test_more_places_serve_those_who_wait(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "b", "c", "d", "e")
-    slots.resize(4)
-    await line.settle()
-    assert line.served == ["a", "b", "c", "d"]
+def test_one_who_asks_again_keeps_its_place(slots: JobSlots, line: Line) -> None:
+    line.join("first", "second", "first")
+    assert slots.room("first") == 2
+    slots.leave("first")
+    assert slots.room("second") == 2
 
 
-async def test_fewer_places_let_nobody_in_until_enough_are_free(slots: JobSlots, line: Line) -> None:
-    await line.join("a", "b", "c")
+def test_leaving_and_joining_again_is_for_the_end_of_the_line(slots: JobSlots, line: Line) -> None:
+    line.join("first", "second")
+    slots.leave("first")
+    line.join("first")
+    assert (slots.room("first"), slots.room("second")) == (0, 2)
+
+
+def test_leaving_a_line_that_one_is_not_in_is_fine(slots: JobSlots) -> None:
+    slots.leave("nobody")
+    assert slots.room("run") == 2
+
+
+def test_more_places_wake_the_first_in_line(slots: JobSlots, line: Line) -> None:
+    slots.take("a")
+    slots.take("b")
+    line.join("first")
+    slots.resize(3)
+    assert line.woken == ["first"]
+
+
+def test_fewer_places_let_nobody_in_until_enough_are_free(slots: JobSlots, line: Line) -> None:
+    slots.take("a")
+    slots.take("b")
     slots.resize(1)
+    line.join("first")
     slots.release("a")
-    await line.settle()
-    assert line.served == ["a", "b"]
+    assert line.woken == []
     slots.release("b")
-    await line.settle()
-    assert line.served == ["a", "b", "c"]
-
-
-async def test_a_job_that_runs_already_has_its_place_beyond_the_limit(slots: JobSlots, line: Line) -> None:
-    for name in ("x", "y", "z"):
-        slots.take(name)
-    await line.join("a", "b")
-    slots.release("x")
-    await line.settle()
-    assert line.served == []
-    slots.release("y")
-    slots.release("z")
-    await line.settle()
-    assert line.served == ["a", "b"]
+    assert line.woken == ["first"]
