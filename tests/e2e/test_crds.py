@@ -13,7 +13,7 @@ import pytest
 from controller.api.crds import KINDS, Kind, custom_resource_definition
 from controller.api.schema import Schema
 from controller.api.types import MAX_NODES
-from dev.plane import CRDS
+from dev.plane import CRDS, ControlPlane
 from dev.servers.kubectl import Kubectl, KubectlError
 
 pytestmark = pytest.mark.e2e
@@ -103,6 +103,12 @@ class Namespace:
             self.run("patch", "bdag", name, "--subresource=status", "--type=merge", "-p", patch, "-o", "json")
         )
         return started
+
+
+@pytest.fixture
+def kubectl(own_plane: ControlPlane) -> Kubectl:
+    """A kubectl for a plane without an operator, which would change the resources between two commands of a test."""
+    return own_plane.kubectl
 
 
 @pytest.fixture
