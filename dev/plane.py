@@ -64,7 +64,7 @@ class ControlPlane:
         )
         self.ipfs = Kubo(self.directory / "kubo")
         self.s3 = S3(self.directory / "s3")
-        self.bacalhau = self._bacalhau("bacalhau", BacalhauOptions())
+        self.bacalhau = self._bacalhau("bacalhau", BacalhauOptions(), folder="bacalhau")
         self.kubectl = Kubectl(self.kubeconfig, home=self.directory)
         self._further: list[Server] = []
 
@@ -135,8 +135,11 @@ class ControlPlane:
         self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(connection))
 
     def start_bacalhau(self, name: str, options: BacalhauOptions) -> BacalhauServer:
-        """Starts one more Bacalhau node, which ends with the plane; returns when it is ready."""
-        node = self._bacalhau(name, options)
+        """Starts one more Bacalhau node, which ends with the plane; returns when it is ready.
+
+        Its folder is its own, even where an earlier node had the same name: Bacalhau locks its data.
+        """
+        node = self._bacalhau(name, options, folder=f"{name}-{len(self._further) + 1}")
         self._further.append(node)
         node.start()
         return node
@@ -145,8 +148,8 @@ class ControlPlane:
         """A certificate for a server on loopback, from an authority of its own."""
         return issue_certificate(self.directory / "certificates" / name)
 
-    def _bacalhau(self, name: str, options: BacalhauOptions) -> BacalhauServer:
-        return BacalhauServer(self.directory / name, kubo=self.ipfs, s3=self.s3, name=name, options=options)
+    def _bacalhau(self, name: str, options: BacalhauOptions, *, folder: str) -> BacalhauServer:
+        return BacalhauServer(self.directory / folder, kubo=self.ipfs, s3=self.s3, name=name, options=options)
 
 
 def _start_in_order(servers: list[Server]) -> None:

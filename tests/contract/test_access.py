@@ -1,6 +1,6 @@
 """Credentials and certificates, as the real server checks them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,7 +19,7 @@ PASSWORD = "a-password-that-is-long-enough"
 
 
 @pytest.fixture(scope="module")
-def guarded(plane: ControlPlane) -> BacalhauServer:
+def guarded(plane: ControlPlane) -> Iterator[BacalhauServer]:
     """A server that asks for credentials: an API key, or a user with a password."""
     everything = [{"Actions": ["*"]}]
     reading = [{"Actions": ["read:job", "read:node"]}]
@@ -29,7 +29,9 @@ def guarded(plane: ControlPlane) -> BacalhauServer:
         {"Username": "reader", "Password": PASSWORD, "Capabilities": reading},
     ]
     options = BacalhauOptions(api_key=KEY, config={"API": {"Auth": {"Users": users}}})
-    return plane.start_bacalhau("guarded", options)
+    server = plane.start_bacalhau("guarded", options)
+    yield server
+    server.kill()
 
 
 @asynccontextmanager

@@ -210,6 +210,11 @@ class TestServersOnTheirOwn:
         job = submit(orchestrator.url, wasm.job("joined", "exit", "0"))
         assert finished(orchestrator.url, job)["Executions"]["Items"][0]["NodeID"] == "compute"
 
+    def test_two_nodes_of_one_name_run_side_by_side(self, own_plane: ControlPlane) -> None:
+        """Test modules share a plane, and do not know each other's names."""
+        twins = [own_plane.start_bacalhau("twin", BacalhauOptions(compute=False)) for _ in range(2)]
+        assert all(twin.healthy for twin in twins)
+
     def test_an_api_key_is_asked_for(self, own_plane: ControlPlane) -> None:
         key = "a-key-of-more-than-twenty-characters"
         node = own_plane.start_bacalhau("guarded", BacalhauOptions(api_key=key))
