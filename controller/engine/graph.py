@@ -6,7 +6,7 @@ what changed and not what the graph holds.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
@@ -80,7 +80,8 @@ class Graph:
     def restricted(self, targets: Iterable[str]) -> "Graph":
         """Give the graph of the targets and of all that they need, as if the rest had never been written."""
         last = [node.index for node in self.nodes[self.main :]]
-        needed = _ancestors(self, [*(self.index[name] for name in targets), *last])
+        roots = [*(self.index[name] for name in targets), *last]
+        needed = closure(roots, lambda index: self.nodes[index].dependencies)
         spec = self.spec.model_copy(
             update={
                 "nodes": [node.spec for node in self.nodes[: self.main] if node.index in needed],
@@ -90,15 +91,16 @@ class Graph:
         return replace(_Compiler(spec).compile(), hash=self.hash)
 
 
-def _ancestors(graph: Graph, targets: Iterable[int]) -> set[int]:
-    needed: set[int] = set()
-    stack = list(targets)
+def closure(roots: Iterable[int], edges: Callable[[int], Iterable[int]]) -> set[int]:
+    """Give the roots and all that can be reached from them, each visited once however many paths lead there."""
+    reached: set[int] = set()
+    stack = list(roots)
     while stack:
         index = stack.pop()
-        if index not in needed:
-            needed.add(index)
-            stack.extend(graph.nodes[index].dependencies)
-    return needed
+        if index not in reached:
+            reached.add(index)
+            stack.extend(edges(index))
+    return reached
 
 
 @dataclass(slots=True)

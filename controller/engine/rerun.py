@@ -7,7 +7,7 @@ that every job keeps a name of its own and the history stays. What is reset is d
 from collections.abc import Iterable, Mapping
 
 from controller.api.dag import AttemptStatus, NodePhase, NodeStatus
-from controller.engine.graph import Graph
+from controller.engine.graph import Graph, closure
 from controller.engine.problems import InvalidDAG, unknown
 from controller.engine.state import MAX_ATTEMPTS_SHOWN
 
@@ -33,7 +33,8 @@ def reset(graph: Graph, nodes: Mapping[str, NodeStatus], chosen: Iterable[str] =
     if problems:
         raise InvalidDAG(problems)
     roots = [graph.index[name] for name in chosen] or _failed(graph, nodes)
-    again = _descendants(graph, roots) | set(range(graph.main, len(graph.nodes)))
+    again = closure(roots, lambda index: graph.nodes[index].dependents)
+    again |= set(range(graph.main, len(graph.nodes)))
     return {
         graph.nodes[index].name: _before_next_attempt(nodes.get(graph.nodes[index].name))
         for index in sorted(again)
@@ -46,17 +47,6 @@ def _failed(graph: Graph, nodes: Mapping[str, NodeStatus]) -> list[int]:
         for node in graph.nodes[: graph.main]
         if node.name not in nodes or nodes[node.name].phase not in _KEPT
     ]
-
-
-def _descendants(graph: Graph, roots: Iterable[int]) -> set[int]:
-    again: set[int] = set()
-    stack = list(roots)
-    while stack:
-        index = stack.pop()
-        if index not in again:
-            again.add(index)
-            stack.extend(graph.nodes[index].dependents)
-    return again
 
 
 def _before_next_attempt(node: NodeStatus | None) -> NodeStatus:
