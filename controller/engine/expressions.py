@@ -117,6 +117,23 @@ def compile_expression(source: str, more: tuple[str, ...] = ()) -> Expression:
     return Expression(source, program, frozenset(_references(source)), size_limit(source))
 
 
+def condition_holds(condition: Expression, variables: Mapping[str, Any], *, field: str) -> bool:
+    """Evaluate an expression that must be true or false; ``field`` is where it stands.
+
+    Raises:
+        RenderError: it has no value, or one that is neither.
+    """
+    try:
+        value = condition.evaluate(variables)
+    except ExpressionError as error:
+        raise RenderError(field, f"{shown(condition.source)} has no value: {error}.") from None
+    if not isinstance(value, bool):
+        raise RenderError(
+            field, f"{shown(condition.source)} is {shown(value)}, which is neither true nor false."
+        )
+    return value
+
+
 def paths(source: str) -> Iterator[str]:
     """Give the values that an expression reads as it spells them, such as ``nodes.split.exitCode``, each once."""
     return iter(dict.fromkeys(match["path"] for match in _PATH.finditer(source) if match["path"]))

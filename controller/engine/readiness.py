@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.api.dag import NodePhase
-from controller.engine.expressions import VARIABLES, Expression, ExpressionError, compile_expression, paths
+from controller.engine.expressions import (
+    VARIABLES,
+    Expression,
+    ExpressionError,
+    compile_expression,
+    condition_holds,
+    paths,
+)
 from controller.engine.graph import CompiledNode, Graph
-from controller.engine.problems import RenderError, shown
+from controller.engine.problems import shown
 from controller.engine.state import RunState
 
 WENT_WELL = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
@@ -64,16 +71,7 @@ def skip_message(node: CompiledNode, condition: Expression, variables: Mapping[s
     Raises:
         RenderError: the condition has no value, or one that is neither true nor false.
     """
-    field = f"{node.field}.when"
-    try:
-        value = condition.evaluate(variables)
-    except ExpressionError as error:
-        raise RenderError(field, f"{shown(condition.source)} has no value: {error}.") from None
-    if not isinstance(value, bool):
-        raise RenderError(
-            field, f"{shown(condition.source)} is {shown(value)}, which is neither true nor false."
-        )
-    if value:
+    if condition_holds(condition, variables, field=f"{node.field}.when"):
         return None
     values = ", ".join(_values(condition, variables))
     return f"when is false: {condition.source}" + (f" ({values})" if values else "")

@@ -4,14 +4,9 @@ The policy is looked at before the wait: what will not be tried again does not w
 counts, jitter included, so a controller that starts anew in the middle of a wait comes to the same time.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from controller.api.dag import Backoff, NodePhase, Retry, RetryPolicy
 from controller.api.types import duration_seconds
-from controller.engine.expressions import Expression, ExpressionError
 from controller.engine.identity import fingerprint
-from controller.engine.problems import RenderError, shown
 
 _RETRIED = {
     RetryPolicy.ON_FAILURE: frozenset({NodePhase.FAILED}),
@@ -27,28 +22,6 @@ def is_within_budget(retry: Retry, phase: NodePhase, *, failures: int, errors: i
     if phase is NodePhase.FAILED:
         return failures <= retry.limit
     return errors <= (retry.limit if retry.error_limit is None else retry.error_limit)
-
-
-def condition_holds(condition: Expression | None, variables: Mapping[str, Any], field: str) -> bool:
-    """Evaluate ``retry.condition``; without one it holds.
-
-    Raises:
-        RenderError: it has no value, or one that is neither true nor false.
-    """
-    if condition is None:
-        return True
-    try:
-        value = condition.evaluate(variables)
-    except ExpressionError as error:
-        raise RenderError(
-            f"{field}.retry.condition", f"{shown(condition.source)} has no value: {error}."
-        ) from None
-    if not isinstance(value, bool):
-        raise RenderError(
-            f"{field}.retry.condition",
-            f"{shown(condition.source)} is {shown(value)}, neither true nor false.",
-        )
-    return value
 
 
 def next_start(

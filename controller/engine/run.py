@@ -33,6 +33,7 @@ from controller.engine.deadlines import (
     total_deadline,
 )
 from controller.engine.effects import Effect, Emit, StopJob, SubmitJob, WakeAt
+from controller.engine.expressions import condition_holds
 from controller.engine.graph import CompiledNode, Graph
 from controller.engine.observations import (
     Controls,
@@ -55,7 +56,7 @@ from controller.engine.outcome import (
 from controller.engine.problems import RenderError, one_line
 from controller.engine.readiness import omission, skip_message
 from controller.engine.rendering import RunContext, render_job, variables
-from controller.engine.retry import condition_holds, is_within_budget, next_start
+from controller.engine.retry import is_within_budget, next_start
 from controller.engine.state import REPLACED, RETRYING, NodeState, RunState, timestamp, unix_time
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, judge
@@ -273,7 +274,9 @@ class Run:
             "seconds": finished_at - (node.started_at or finished_at),
         }
         if compiled.retry_condition and not condition_holds(
-            compiled.retry_condition, self._variables(compiled, last=last), compiled.field
+            compiled.retry_condition,
+            self._variables(compiled, last=last),
+            field=f"{compiled.field}.retry.condition",
         ):
             return None
         start = next_start(
