@@ -323,9 +323,8 @@ class Run:
         node.started_at, node.reason = now, "WaitingForApproval"
         node.message = approval.message
         self.state.move(index, NodePhase.SUSPENDED)
-        self._warn(
-            "WaitingForApproval", f'Node "{self._name(index)}" waits for a decision in spec.approvals.'
-        )
+        message = f'Node "{self._name(index)}" waits for a decision in spec.approvals.'
+        self._effects.append(Emit(type="Normal", reason="WaitingForApproval", message=message))
 
     def _apply_decisions(self, controls: Controls, now: float) -> None:
         """Let approval nodes go on as somebody decided, or fail those that waited for too long."""

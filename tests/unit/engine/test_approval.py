@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from controller.api.dag import Decision, NodePhase, RunPhase, Shutdown
+from controller.engine import Emit
 from tests.support.builders import START, Json, Play, completed, dag, node, running
 
 P = NodePhase
@@ -29,7 +30,13 @@ def test_a_node_waits_until_somebody_decides() -> None:
     run = play(*GATE).see(a=completed())
     assert (run.started, run.phases["gate"]) == ([], P.SUSPENDED)
     assert not run.run.phase.is_terminal
-    assert [reason for reason, _ in run.events] == ["WaitingForApproval"]
+    assert [effect for effect in run.effects if isinstance(effect, Emit)] == [
+        Emit(
+            type="Normal",
+            reason="WaitingForApproval",
+            message='Node "gate" waits for a decision in spec.approvals.',
+        )
+    ]
     assert run.go(after=3600).started == []
     assert run.go(decisions=decision("gate", approved=True)).started == ["b"]
     run.see(b=completed())
