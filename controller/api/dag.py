@@ -444,6 +444,9 @@ class NodeStatus(Model):
     outputs: Artifact | None = Field(None, description="Where the node's published result is.")
     failures: Annotated[int, Field(ge=0)] | None = Field(None, description="Attempts that failed.")
     errors: Annotated[int, Field(ge=0)] | None = Field(None, description="Attempts that ended in an error.")
+    lost: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Attempts that the platform lost, which do not count as errors."
+    )
     first_started_at: Timestamp | None = Field(
         None, description="When the first of several attempts started."
     )

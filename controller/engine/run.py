@@ -291,8 +291,9 @@ class Run:
 
     def _replace(self, index: int, verdict: Broken, finished_at: float) -> None:
         node = self.state.nodes[index]
-        if node.attempt - node.failures - node.errors > MAX_REPLACEMENTS:
-            message = f"{verdict.message} (the platform lost {node.attempt} attempts)"
+        node.lost += 1
+        if node.lost > MAX_REPLACEMENTS:
+            message = f"{verdict.message} (the platform lost {node.lost} attempts)"
             self._end(
                 index, Finished(phase=NodePhase.ERROR, reason=verdict.reason, message=message), finished_at
             )

@@ -32,6 +32,8 @@ class NodeState:
     """Attempts that failed."""
     errors: int = 0
     """Attempts that ended in an error."""
+    lost: int = 0
+    """Attempts that the platform lost. These three count from the node's last reset by a rerun."""
     first_started_at: float | None = None
     retry_at: float | None = None
     """When the next attempt starts, while the node waits for it."""
@@ -74,6 +76,7 @@ class NodeState:
             outputs=self.artifact,
             failures=self.failures or None,
             errors=self.errors or None,
+            lost=self.lost or None,
             first_started_at=first_started_at if first_started_at != started_at else None,
             retry_at=timestamp(self.retry_at),
             attempts=self.attempts or None,
@@ -100,6 +103,7 @@ class NodeState:
             artifact=status.outputs,
             failures=status.failures or 0,
             errors=status.errors or 0,
+            lost=status.lost or 0,
             first_started_at=unix_time(status.first_started_at or status.started_at),
             retry_at=unix_time(status.retry_at),
             attempts=list(status.attempts or ()),

@@ -3,10 +3,10 @@
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.dag import DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine import JobLost, JobSubmitted, Observation
 from controller.engine.run import MAX_REPLACEMENTS
-from tests.support.builders import Play, completed, dag, failed, node, queued, running, stopped
+from tests.support.builders import Json, Play, completed, dag, failed, node, queued, running, stopped
 
 RESTART = "Failing due to node restart"
 FORK = [node("bad"), node("other"), node("after-bad", after=["bad"]), node("after-other", after=["other"])]
@@ -153,6 +153,28 @@ def test_a_node_has_a_budget_of_replacements() -> None:
     state = play.node("a")
     assert (state.phase, state.attempt) == (NodePhase.ERROR, 6)
     assert state.message == f"{RESTART} (the platform lost 6 attempts)"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "left"),
+    [
+        ({"attempt": 1}, MAX_REPLACEMENTS),
+        ({"attempt": 9}, MAX_REPLACEMENTS),  # of which a rerun has forgotten what they came to
+        ({"attempt": 9, "failures": 8}, MAX_REPLACEMENTS),
+        ({"attempt": 9, "lost": 2}, MAX_REPLACEMENTS - 2),
+        ({"attempt": 9, "failures": 4, "errors": 2, "lost": 2}, MAX_REPLACEMENTS - 2),
+        ({"attempt": 9, "lost": MAX_REPLACEMENTS}, 0),
+    ],
+    ids=str,
+)
+def test_only_lost_attempts_are_on_the_budget_of_replacements(earlier: Json, left: int) -> None:
+    known = NodeStatus.model_validate({"phase": "Running", "jobID": "j-a"} | earlier)
+    play = Play(dag(node("a")), status=DAGStatus(phase=RunPhase.RUNNING, nodes={"a": known})).go()
+    for _ in range(left):
+        assert play.see(a=failed(RESTART)).started == ["a"]
+        play.restart()
+        play.go()
+    assert play.see(a=failed(RESTART)).phases["a"] is NodePhase.ERROR
 
 
 def test_what_cannot_succeed_is_given_up() -> None:

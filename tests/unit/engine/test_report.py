@@ -207,6 +207,7 @@ def test_what_a_replaced_attempt_left_is_taken_away() -> None:
         "firstStartedAt": "2027-01-15T08:00:00.000Z",
         "reason": "Replaced",
         "message": "Failing due to node restart",
+        "lost": 1,
     }
     play.see(a=running())
     assert "message" not in play.status["nodes"]["a"]
