@@ -114,6 +114,14 @@ def failure_summary(graph: Graph, state: RunState) -> str | None:
     return f'node "{graph.nodes[index].name}": {node.message or node.reason}{others}'
 
 
+def closing_words(graph: Graph, state: RunState) -> str:
+    """Say what a run that did not succeed comes to: how many nodes did what, and what it ended by."""
+    index = first_failure(graph, state)
+    if index is None:
+        return f"{tally(state)} It ended early: {_early_end(state)}."
+    return f'{tally(state)} The first that did not succeed was "{graph.nodes[index].name}".'
+
+
 def _early_end(state: RunState) -> str | None:
     return next(
         (

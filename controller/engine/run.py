@@ -47,6 +47,7 @@ from controller.engine.outcome import (
     CANCELLED,
     ENDED_BY_THE_RUN,
     TIMED_OUT,
+    closing_words,
     failure_summary,
     first_failure,
     outcome,
@@ -603,7 +604,7 @@ class Run:
                 return Emit(
                     type="Warning",
                     reason=self.phase.value,
-                    message=failure_summary(self.graph, self.state) or "The DAG was cancelled.",
+                    message=closing_words(self.graph, self.state),
                 )
 
     def missing_stdout(self) -> list[tuple[str, str]]:

@@ -76,7 +76,9 @@ async def test_describe_tells_the_story_of_a_failure(workspace: Workspace) -> No
     story = described[described.index("Events:") :]
     assert re.search(r"Normal +Running +\S+ +bacalhau-dag-operator +Running 2 nodes\.", story)
     assert re.search(r'Warning +NodeFailed .* Node "count": exit code 7: no such column: price', story)
-    assert re.search(r'Warning +Failed .* node "count": exit code 7: no such column: price', story)
+    assert re.search(
+        r'Warning +Failed .* failed 1, .* omitted 1. The first that did not succeed was "count"', story
+    )
     assert re.search(r"Phase: +Omitted", described)
     assert re.search(r'Message: +node "count" did not succeed', described)
 

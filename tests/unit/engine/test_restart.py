@@ -106,7 +106,8 @@ def test_a_replacement_waits_for_dependencies_that_are_not_known() -> None:
 def test_failures_that_nobody_saw_are_told() -> None:
     play = taken_up(a={"phase": "Running", "attempt": 1, "jobID": "j-a-1"})
     play.see(a=completed(3))
-    assert play.events == [("NodeFailed", 'Node "a": exit code 3'), ("Failed", 'node "a": exit code 3')]
+    closing = 'Nodes: succeeded 0, failed 1, running 0, waiting 0, omitted 2. The first that did not succeed was "a".'
+    assert play.events == [("NodeFailed", 'Node "a": exit code 3'), ("Failed", closing)]
     assert play.phases["c"] is NodePhase.OMITTED
 
 

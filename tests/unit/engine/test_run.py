@@ -213,7 +213,8 @@ def test_a_cancelled_run_stops_what_runs_and_leaves_out_the_rest() -> None:
 def test_a_run_cancelled_before_it_started_is_cancelled() -> None:
     play = Play(dag(node("a"), node("b", after=["a"]))).go(cancel=True)
     assert play.run.phase is RunPhase.CANCELLED
-    assert play.events == [("Cancelled", "the DAG is being deleted")]
+    tally = "Nodes: succeeded 0, failed 0, running 0, waiting 0, omitted 2."
+    assert play.events == [("Cancelled", f"{tally} It ended early: the DAG is being deleted.")]
 
 
 @pytest.mark.parametrize("suspend", [True, False])
