@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools up status down demo test check format crds lock
+.PHONY: help venv tools up status down demo test bench check format crds lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ demo: venv ## Run the word-count example from nothing to its result, on servers 
 
 test: venv tools ## Run all tests
 	$(BIN)/pytest
+
+bench: venv tools ## Measure what the engine and the operator cost (about 20 minutes)
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.overhead
 
 check: venv ## Run the linters and the type checker
 	$(BIN)/ruff check

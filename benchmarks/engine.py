@@ -1,23 +1,29 @@
-"""What the engine costs: milliseconds of CPU to compile graphs, and to run them from the first node to the last.
+"""What the engine costs: milliseconds of CPU to validate graphs, and to run them from the first node to the last.
 
-    python -m benchmarks.engine [--repeat N]
+    python -m benchmarks.engine [--repeat N] [-o json]
 
-A run is played against jobs that end at once: every submission is answered, then seen running, then completed, one observation to a pass,
-and every pass is reported, as the operator does at its worst. So the figures hold what rendering and reporting cost, and a column that
-grows faster than nodes and edges together shows a pass that looks at more than what changed.
+A run is played on a clock of its own, against jobs that end at once: every submission is answered, then seen running, then completed, one
+observation to a pass, and every pass is reported, as the operator does at its worst. So the figures hold what rendering and reporting cost, and a
+time that grows faster than nodes and edges together shows a pass that looks at more than what changed.
 """
 
 import argparse
 import json
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import graphs
+from benchmarks.graphs import Document
 from controller.api.bacalhau import ComputeState, Execution, Job, JobSighting, JobState, RunOutput, SpecConfig
-from controller.api.dag import DAGSpec, RunPhase
+from controller.api.dag import DAGSpec, NodePhase, NodeStatus, RunPhase
 from controller.engine import (
     Controls,
     Graph,
@@ -30,9 +36,10 @@ from controller.engine import (
     RunContext,
     StopJob,
     SubmitJob,
+    reset,
 )
 
-REAL_GRAPHS = Path(__file__).resolve().parents[1] / "../shared/dags"
+WORKFLOWS = Path(__file__).resolve().parents[1] / "../shared/dags"
 CONTEXT = RunContext(
     namespace="bench",
     name="graph",
@@ -41,93 +48,82 @@ CONTEXT = RunContext(
     queue_timeout=300,
     execution_timeout=3600,
 )
-Document = dict[str, Any]
+
+progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-# Graphs
+# What is measured
 
 
-def node(name: str, *, after: Sequence[str] = (), inputs: Sequence[str] = (), step: str = "x") -> Document:
-    """A node that uses the template below."""
-    mounted = [{"from": producer} for producer in inputs]
-    return {
-        "name": name,
-        "template": "tool",
-        "arguments": {"step": step},
-        "dependencies": list(after),
-        "inputs": mounted,
-    }
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A graph, and the node of it that fails, if one does."""
+
+    name: str
+    document: Document
+    fails: str | None = None
 
 
-def dag(nodes: Sequence[Document], **fields: Any) -> Document:
-    """A DAG whose nodes share one template."""
-    job = {
-        "Tasks": [
-            {
-                "Engine": {
-                    "Type": "wasm",
-                    "Params": {"EntryModule": "/tool.wasm", "Parameters": ["${{ inputs.step }}"]},
-                },
-                "Publisher": {"Type": "ipfs"},
-                "ResultPaths": [{"Name": "outputs", "Path": "/outputs"}],
-            }
-        ]
-    }
-    template = {"name": "tool", "parameters": [{"name": "step"}], "job": job}
-    return {"nodes": list(nodes), "jobTemplates": [template], "failurePolicy": "RunAll"} | fields
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a graph takes, in milliseconds of CPU. A graph that is refused has no run."""
+
+    graph: str
+    nodes: int
+    edges: int | None = None
+    read_ms: float
+    """From JSON to a typed spec."""
+    validate_ms: float
+    """From the spec to a checked graph, or to the reasons against it."""
+    run_ms: float | None = None
+    """From the first pass to the last."""
+    passes: int | None = None
+    rerun_ms: float | None = None
+    """To find what runs again after a node that everything else may depend on."""
+    refused: str | None = None
+
+    @property
+    def pass_us(self) -> float | None:
+        """Microseconds of a pass of the run."""
+        return self.run_ms * 1000 / self.passes if self.run_ms and self.passes else None
 
 
-def dense(*, cyclic: bool = False) -> Document:
-    """505 nodes with 25,250 edges: each depends on some fifty before it; with a cycle on request."""
-    rng = random.Random(505)
-    nodes = []
-    for number in range(505):
-        producers = rng.sample(range(number), min(number, 53 if number < 421 else 52))
-        nodes.append(node(f"n{number}", after=[f"n{producer}" for producer in producers]))
-    if cyclic:
-        nodes[0]["dependencies"] = ["n504"]
-    return dag(nodes)
+def cases(scale: float) -> Iterator[Case]:
+    """The cliffs, in sizes between nothing and, at a scale of 1, those that were reported."""
+
+    def sized(size: int) -> int:
+        return max(2, round(size * scale))
+
+    length = sized(101)
+    yield Case(name=f"dense, 5 × {length}", document=graphs.dense(5, length))
+    yield Case(name="dense, with a cycle", document=graphs.dense(5, length, cyclic=True))
+    yield Case(name=f"chain of {sized(60)} results", document=graphs.chain(sized(60)))
+    yield Case(name=f"{sized(10)} full layers of {sized(10)}", document=graphs.layered(sized(10), sized(10)))
+    for width in map(sized, (250, 500, 1000, 2000)):
+        yield Case(name=f"fan-in of {width:,}", document=graphs.fan_in(width))
+    wide = sized(1000)
+    for policy in ("FailFast", "FailFastCancel"):
+        document = graphs.fan_in(wide, failurePolicy=policy)
+        yield Case(name=f"{policy}, {wide:,}", document=document, fails="n0")
+    yield Case(name=f"{wide:,} unknown names", document=graphs.misspelt(wide))
 
 
-def chain(length: int) -> Document:
-    """A chain in which each node mounts the result of the one before and reads its exit code."""
-    nodes = [node("n0")]
-    for number in range(1, length):
-        code = f"${{{{ string(nodes.n{number - 1}.exitCode) }}}}"
-        nodes.append(node(f"n{number}", inputs=[f"n{number - 1}"], step=code))
-    return dag(nodes)
-
-
-def layered(width: int, depth: int) -> Document:
-    """Layers of which each node depends on all of the layer before."""
-    return dag(
-        [
-            node(
-                f"l{layer}-{place}",
-                after=[f"l{layer - 1}-{producer}" for producer in range(width)] if layer else [],
-            )
-            for layer in range(depth)
-            for place in range(width)
-        ]
+def measure(case: Case, *, repeat: int) -> Cost:
+    """Read, validate and play a graph."""
+    spec = DAGSpec.model_validate(case.document)
+    read_ms = milliseconds(lambda: DAGSpec.model_validate(case.document), repeat=repeat)
+    graph = validated(spec)
+    validate_ms = milliseconds(lambda: validated(spec), repeat=repeat)
+    cost = Cost(graph=case.name, nodes=len(spec.nodes), read_ms=read_ms, validate_ms=validate_ms)
+    if isinstance(graph, InvalidDAG):
+        return replace(cost, refused=str(graph))
+    return replace(
+        cost,
+        edges=sum(len(node.dependencies) for node in graph.nodes),
+        passes=play(graph, fails=case.fails),
+        run_ms=milliseconds(lambda: play(graph, fails=case.fails), repeat=repeat),
+        rerun_ms=milliseconds(lambda: rerun(graph), repeat=repeat),
     )
-
-
-def fan_in(width: int, **fields: Any) -> Document:
-    """Many nodes, and one that mounts all their results."""
-    names = [f"n{number}" for number in range(width)]
-    return dag([*(node(name) for name in names), node("sink", inputs=names)], **fields)
-
-
-def real(path: Path) -> Document:
-    """A workflow that people ran. Names that are too long keep their ends, which hold the numbers."""
-    tasks = json.loads(path.read_text())["tasks"]
-    names = {task["id"]: task["id"][-63:].lstrip("_-.") for task in tasks}
-    return dag(
-        [node(names[task["id"]], inputs=[names[parent] for parent in task["parents"]]) for task in tasks]
-    )
-
-
-# Measuring
 
 
 def milliseconds(work: Callable[[], object], *, repeat: int) -> float:
@@ -141,12 +137,21 @@ def milliseconds(work: Callable[[], object], *, repeat: int) -> float:
     return min(once() for _ in range(repeat))
 
 
-def compile_graph(spec: DAGSpec) -> Graph | InvalidDAG:
+def validated(spec: DAGSpec) -> Graph | InvalidDAG:
     """Compile a graph, or say why not."""
     try:
         return Graph.compile(spec)
     except InvalidDAG as error:
         return error
+
+
+def rerun(graph: Graph) -> dict[str, NodeStatus]:
+    """Have the first node of a run that succeeded run again, with all that depends on it."""
+    ended = {node.name: NodeStatus(phase=NodePhase.SUCCEEDED, attempt=1) for node in graph.nodes}
+    return reset(graph, ended, [graph.nodes[0].name])
+
+
+# A run without servers
 
 
 class Cluster:
@@ -201,47 +206,65 @@ def play(graph: Graph, *, fails: str | None = None) -> int:
     return passes
 
 
-def report(name: str, document: Document, *, repeat: int, fails: str | None = None) -> None:
-    """Measure one graph and print a line."""
-    spec = DAGSpec.model_validate(document)
-    compiled = compile_graph(spec)
-    compile_ms = milliseconds(lambda: compile_graph(spec), repeat=repeat)
-    if isinstance(compiled, InvalidDAG):
-        print(f"{name:<34} {len(spec.nodes):>6} {'':>7} {compile_ms:>9.1f}   refused: {str(compiled)[:60]}…")
-        return
-    edges = sum(len(item.dependencies) for item in compiled.nodes)
-    passes = play(compiled, fails=fails)
-    run_ms = milliseconds(lambda: play(compiled, fails=fails), repeat=repeat)
-    each = run_ms * 1000 / passes
-    print(
-        f"{name:<34} {len(spec.nodes):>6} {edges:>7} {compile_ms:>9.1f} {run_ms:>9.1f} {passes:>7} {each:>8.0f}"
+# What is printed
+
+
+def table(costs: Sequence[Cost]) -> Table:
+    """A line for each graph."""
+    title = "Milliseconds of CPU"
+    shown = Table(
+        "graph", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left", show_edge=False
     )
+    shown.columns[0].overflow = "fold"
+    for column in ("nodes", "edges", "read", "validate", "run", "µs/pass", "rerun"):
+        shown.add_column(column, justify="right")
+    for cost in costs:
+        measured = [f"{cost.nodes:,}", _number(cost.edges, ",")]
+        measured += [_number(time, ",.1f") for time in (cost.read_ms, cost.validate_ms, cost.run_ms)]
+        measured += [_number(cost.pass_us, ",.0f"), _number(cost.rerun_ms, ",.1f")]
+        shown.add_row(cost.graph, *measured)
+    return shown
 
 
-def main() -> None:
-    """Measure all graphs."""
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure all graphs and print what they cost."""
+    options = _options(arguments)
+    chosen = list(cases(options.scale))
+    if options.workflows.is_dir():
+        chosen += [
+            Case(name=name, document=document) for name, document in graphs.workflows(options.workflows)
+        ]
+    else:
+        progress.print(f"Workflows that people ran are left out: there is no folder {options.workflows}.")
+    costs = [measure(case, repeat=options.repeat) for case in chosen]
+    if options.output == "json":
+        print(json.dumps([asdict(cost) for cost in costs], indent=2))
+    else:
+        Console(highlight=False).print(table(costs))
+
+
+def _options(arguments: Sequence[str] | None) -> Any:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.engine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--repeat", type=int, default=3, help="take the best of so many (default: 3)")
-    repeat = parser.parse_args().repeat
-    print(f"{'graph':<34} {'nodes':>6} {'edges':>7} {'compile':>9} {'run':>9} {'passes':>7} {'µs/pass':>8}")
-    report("dense", dense(), repeat=repeat)
-    report("dense, with a cycle", dense(cyclic=True), repeat=repeat)
-    report("chain of 60 with results", chain(60), repeat=repeat)
-    report("layers 10×10, bipartite", layered(10, 10), repeat=repeat)
-    for width in (250, 500, 1000, 2000):
-        report(f"fan-in {width:,}", fan_in(width), repeat=repeat)
-    for policy in ("FailFast", "FailFastCancel"):
-        report(f"fan-in 1,000, {policy}", fan_in(1000, failurePolicy=policy), repeat=repeat, fails="n0")
-    names = [document["name"] for document in fan_in(1000)["nodes"][:-1]]
-    misspelt = dag([*(node(name) for name in names), node("sink", after=[f"{name}x" for name in names])])
-    report("1,000 unknown names", misspelt, repeat=repeat)
-    if not REAL_GRAPHS.is_dir():
-        print(f"Real graphs are left out: there is no folder {REAL_GRAPHS.resolve()}.")
-        return
-    for path in sorted(REAL_GRAPHS.glob("*.dag.json"), key=lambda path: path.stat().st_size):
-        report(path.name.removesuffix(".dag.json"), real(path), repeat=repeat)
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="make the graphs smaller or larger (default: 1)"
+    )
+    parser.add_argument(
+        "--workflows",
+        type=Path,
+        default=WORKFLOWS.resolve(),
+        help="folder of further graphs, *.dag.json (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

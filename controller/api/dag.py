@@ -393,18 +393,16 @@ class NodePhase(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Tell whether a node in this phase has ended for good."""
-        return self not in (
-            NodePhase.PENDING,
-            NodePhase.SUBMITTED,
-            NodePhase.QUEUED,
-            NodePhase.RUNNING,
-            NodePhase.SUSPENDED,
-        )
+        return self not in _UNFINISHED
 
     @property
     def is_live(self) -> bool:
         """Tell whether a node in this phase may have a job in Bacalhau that has not ended."""
-        return self in (NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING)
+        return self in _LIVE
+
+
+_LIVE = frozenset({NodePhase.SUBMITTED, NodePhase.QUEUED, NodePhase.RUNNING})
+_UNFINISHED = _LIVE | {NodePhase.PENDING, NodePhase.SUSPENDED}
 
 
 class AttemptStatus(Model):

@@ -55,7 +55,7 @@ from controller.engine.outcome import (
     tally,
 )
 from controller.engine.problems import RenderError, one_line
-from controller.engine.readiness import omission, skip_message
+from controller.engine.readiness import is_satisfied, omission, skip_message
 from controller.engine.rendering import RunContext, render_job, variables
 from controller.engine.retry import is_within_budget, next_start
 from controller.engine.state import REPLACED, RETRYING, NodeState, RunState, timestamp, unix_time
@@ -353,9 +353,13 @@ class Run:
     def _decide_dependents(self, now: float) -> None:
         """Tell those who wait for the nodes that have ended. Iterative: a graph may be deeper than Python's stack."""
         while self._ended:
-            for dependent in self.graph.nodes[self._ended.popleft()].dependents:
-                self.state.nodes[dependent].waiting_for -= 1
-                if dependent < self.graph.main:
+            producer = self._ended.popleft()
+            went_well = is_satisfied(self.graph, self.state, producer)
+            for dependent in self.graph.nodes[producer].dependents:
+                node = self.state.nodes[dependent]
+                node.waiting_for -= 1
+                # Nothing can be said of a node that waits for others still, and looking at all of these each time is quadratic.
+                if dependent < self.graph.main and not (went_well and node.waiting_for):
                     self._decide(dependent, now)
 
     def _decide(self, index: int, now: float) -> None:

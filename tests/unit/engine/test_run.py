@@ -3,7 +3,10 @@
 import pytest
 
 from controller.api.dag import NodePhase, RunPhase
-from controller.engine import JobLost, JobSubmitted, Observation, SubmissionRefused, WakeAt
+from controller.engine import Graph, JobLost, JobSubmitted, Observation, SubmissionRefused, WakeAt
+from controller.engine.graph import CompiledNode
+from controller.engine.readiness import Omitted, omission
+from controller.engine.state import RunState
 from controller.engine.verdict import OVERDUE_GRACE
 from tests.support.builders import START, Play, completed, dag, failed, node, queued, running, stopped
 
@@ -25,6 +28,23 @@ def test_nodes_start_when_their_dependencies_have_succeeded() -> None:
     play.see(bottom=completed())
     assert play.run.phase is RunPhase.SUCCEEDED
     assert play.events == [("Succeeded", "All 4 nodes succeeded.")]
+
+
+def test_a_join_is_looked_at_once_its_last_branch_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not whenever one has: every look costs what the join has branches."""
+    looks: list[str] = []
+
+    def counted(graph: Graph, state: RunState, node: CompiledNode) -> Omitted | None:
+        looks.append(node.name)
+        return omission(graph, state, node)
+
+    monkeypatch.setattr("controller.engine.run.omission", counted)
+    branches = [f"n{number}" for number in range(20)]
+    play = Play(dag(*(node(name) for name in branches), node("join", after=branches))).go()
+    looks.clear()
+    for name in branches:
+        play.see(**{name: completed()})
+    assert (looks, play.started) == (["join"], ["join"])
 
 
 def test_nodes_start_in_the_order_of_the_document() -> None:
