@@ -192,6 +192,41 @@ def test_the_rules_fit_a_node_that_depends_on_all_others(here: Namespace) -> Non
     assert len(here.create(dag(nodes=nodes))["spec"]["nodes"]) == MAX_NODES
 
 
+def test_the_rules_fit_the_largest_graph_with_all_that_nodes_have(here: Namespace) -> None:
+    """When it is created, and when it changes after its start, which compares every node with what it was."""
+    nodes: list[Object] = [{"name": "n0", "template": "tool"}]
+    nodes += [elaborate(number) for number in range(1, MAX_NODES)]
+    largest = dag(nodes=nodes, suspend=True)
+    here.run("create", "-f", "-", "--dry-run=server", stdin=json.dumps(largest))
+
+    here.create(largest)
+    started = here.start("run")
+    started["spec"]["suspend"] = False
+    nodes_of(started).reverse()
+    resumed = json.loads(here.run("replace", "-f", "-", "-o", "json", stdin=json.dumps(started)))
+    assert len(resumed["spec"]["nodes"]) == MAX_NODES
+
+    nodes_of(resumed)[0]["retry"]["limit"] = 9
+    assert "spec.nodes: Forbidden: spec.nodes cannot change" in here.refusal("replace", resumed)
+
+
+def elaborate(number: int) -> Object:
+    """A node with every field that graphs are made of."""
+    before = f"n{number - 1}"
+    order: Object = {"depends": f"{before}.Succeeded || {before}.Failed || !n0.Omitted"}
+    return {
+        "name": f"n{number}",
+        "template": "tool",
+        "arguments": {"step": number, "code": f"${{{{ string(nodes.{before}.exitCode) }}}}"},
+        "inputs": [{"from": before, "target": f"/inputs/{before}", "optional": True}],
+        "when": f"nodes.{before}.exitCode != {number}",
+        "retry": {"limit": 3, "condition": "last.exitCode == 3", "backoff": {"duration": "5s", "factor": 2}},
+        "timeout": "10m",
+        "continueOnFailure": True,
+        **(order if number % 2 else {"dependencies": [before]}),
+    }
+
+
 def nodes_of(manifest: Object) -> Any:
     return manifest["spec"]["nodes"]
 
@@ -446,7 +481,9 @@ def explanations(text: str) -> dict[str, str]:
 def explains(explanation: str, field: Schema) -> bool:
     """Whether the field's description was printed; Kubernetes has its own for what all objects have."""
     said = words(explanation.partition(">")[2])
-    return words(field["description"]) in said if "description" in field else bool(said)
+    if "description" not in field:
+        return said not in ("", "<no description>")
+    return words(field["description"]) in said
 
 
 def words(text: str) -> str:

@@ -81,10 +81,3 @@ async def test_describe_tells_the_story_of_a_failure(workspace: Workspace) -> No
     )
     assert re.search(r"Phase: +Omitted", described)
     assert re.search(r'Message: +node "count" did not succeed', described)
-
-
-async def test_explain_knows_every_field(workspace: Workspace) -> None:
-    explained = workspace.kubectl("explain", "bdag.spec.nodes")
-    assert "A node of the graph" in explained or "nodes of the graph" in explained
-    for field in ("dependencies", "inputs", "job", "template", "arguments"):
-        assert re.search(rf"^  {field}\t", explained, re.MULTILINE)
