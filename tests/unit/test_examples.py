@@ -1,31 +1,28 @@
-"""Every example is a DAG that the operator accepts, known without running it."""
+"""Every example is a DAG that the operator accepts and that says how it ends, known without running it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import base64
+import re
 
 import pytest
-import yaml
 
 from controller.api.dag import DAGSpec
 from controller.engine.graph import Graph
+from tests.support.examples import FOLDER, RUN, Example, all_examples
+from tests.support.wasm import assemble
 
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+CONTROL_FLOW = [example for example in all_examples() if example.file.parent.name == "control-flow"]
 
-
-def spec_of(file: Path) -> DAGSpec:
-    return DAGSpec.model_validate(yaml.safe_load(file.read_text())["spec"])
-
-
-@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/dag.yaml")), ids=lambda file: file.parent.name)
-def test_an_example_compiles(file: Path) -> None:
-    spec = spec_of(file)
-    assert len(Graph.compile(spec).nodes) == len(spec.nodes)
+of_each = pytest.mark.parametrize("example", all_examples(), ids=lambda example: example.title)
+of_each_feature = pytest.mark.parametrize("example", CONTROL_FLOW, ids=lambda example: example.title)
 
 
-def test_each_step_of_the_pipeline_reads_the_steps_that_its_command_names() -> None:
-    nodes = spec_of(EXAMPLES / "ml-pipeline" / "dag.yaml").nodes
-    names = {node.name for node in nodes}
-    for node in nodes:
-        _, *words = node.arguments["command"]
-        assert names.intersection(words) <= {found.from_ for found in node.inputs}, node.name
+def spec_of(example: Example) -> DAGSpec:
+    return DAGSpec.model_validate(example.body["spec"])
+
+
+@of_each
+def test_an_example_compiles(example: Example) -> None:
+    spec = spec_of(example)
+    assert len(Graph.compile(spec).nodes) == len(spec.targets or spec.nodes) + len(spec.finally_)
