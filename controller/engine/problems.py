@@ -1,5 +1,6 @@
 """How the engine says what is wrong with a DAG or with one node's rendering."""
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -62,8 +63,9 @@ class RenderError(Exception):
 
 
 def shown(value: Any) -> str:
-    """Quote a value for a message, shortened so that it cannot flood a status."""
-    return cut(f'"{value}"' if isinstance(value, str) else str(value), MAX_VALUE_TEXT)
+    """Spell a value for a message as a user would, shortened so that it cannot flood a status."""
+    text = f'"{value}"' if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return cut(text, MAX_VALUE_TEXT)
 
 
 def one_line(message: str) -> str:

@@ -109,7 +109,7 @@ def _completed(job: Job) -> Verdict:
             message=_exit_message(code, ended),
             exit_code=code,
             artifact=artifact,
-            stdout=ended.run_output.stdout,
+            stdout=_printed(ended.run_output.stdout),
         )
     if ended.published_result is None and _publishes(job):
         return Finished(
@@ -123,8 +123,13 @@ def _completed(job: Job) -> Verdict:
         reason="Completed",
         exit_code=0,  # also where WebAssembly that returned says -1
         artifact=artifact,
-        stdout=ended.run_output.stdout,
+        stdout=_printed(ended.run_output.stdout),
     )
+
+
+def _printed(stdout: str) -> str:
+    """Give what a program printed as a shell's ``$(…)`` would, so that a condition may say ``== "heads"``."""
+    return stdout.rstrip("\n")
 
 
 def _failed(job: Job) -> Verdict:

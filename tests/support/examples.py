@@ -96,14 +96,18 @@ class Example:
 
 def all_examples() -> list[Example]:
     """Every manifest of a DAG below `examples/`."""
-    return [Example(file) for file in sorted(FOLDER.rglob("*.yaml")) if "kind: BacalhauDAG" in file.read_text()]
+    return [
+        Example(file) for file in sorted(FOLDER.rglob("*.yaml")) if "kind: BacalhauDAG" in file.read_text()
+    ]
 
 
 def surprises(example: Example, dag: BacalhauDAG) -> list[str]:
     """In what the end of a run differs from what its example promises."""
     ends = dict(_ends(dag))
     promised = {ending.of: ending for ending in example.endings}
-    differences = [f"{name} is not mentioned; it is {ends[name][0]}" for name in ends.keys() - promised.keys()]
+    differences = [
+        f"{name} is not mentioned; it is {ends[name][0]}" for name in ends.keys() - promised.keys()
+    ]
     for name, ending in promised.items():
         phase, says = ends.get(name, ("absent", ""))
         if phase != ending.phase or ending.says not in says:

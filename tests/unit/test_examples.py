@@ -1,4 +1,4 @@
-"""Every example is a DAG that the operator accepts and that says how it ends, known without running it."""
+"""Every example is a DAG that the operator accepts, and says how it is run and how it ends. Known without running it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,44 @@ from tests.support.wasm import assemble
 
 CONTROL_FLOW = [example for example in all_examples() if example.file.parent.name == "control-flow"]
 
-of_each = pytest.mark.parametrize("example", all_examples(), ids=lambda example: example.title)
-of_each_feature = pytest.mark.parametrize("example", CONTROL_FLOW, ids=lambda example: example.title)
-
 
 def spec_of(example: Example) -> DAGSpec:
     return DAGSpec.model_validate(example.body["spec"])
 
 
-@of_each
+def nodes_of(spec: DAGSpec) -> list[str]:
+    return [node.name for node in Graph.compile(spec).nodes]
+
+
+@pytest.mark.parametrize("example", all_examples(), ids=lambda example: example.title)
 def test_an_example_compiles(example: Example) -> None:
     spec = spec_of(example)
-    assert len(Graph.compile(spec).nodes) == len(spec.targets or spec.nodes) + len(spec.finally_)
+    assert set(nodes_of(spec)) <= {node.name for node in [*spec.nodes, *spec.finally_]}
+
+
+@pytest.mark.parametrize("example", CONTROL_FLOW, ids=lambda example: example.title)
+def test_an_example_of_a_feature_says_how_it_ends(example: Example) -> None:
+    assert example.name == example.file.stem
+    assert example.commands.splitlines()[0] == f"kubectl apply -f {example.file.name}"
+    assert [ending.of for ending in example.endings] == [RUN, *nodes_of(spec_of(example))]
+
+
+@pytest.mark.parametrize("example", CONTROL_FLOW, ids=lambda example: example.title)
+def test_the_program_of_an_example_is_its_source_assembled(example: Example) -> None:
+    encoded = re.findall(r"data:application/wasm;base64,([^\"]+)", example.file.read_text())
+    assert encoded == [
+        base64.b64encode(assemble((FOLDER / "control-flow" / "tool.wat").read_text())).decode()
+    ]
+
+
+def test_every_example_is_in_the_table() -> None:
+    linked = re.findall(r"\]\(([^)]+\.yaml)\)", (FOLDER / "README.md").read_text())
+    assert sorted(set(linked)) == [str(example.file.relative_to(FOLDER)) for example in CONTROL_FLOW]
+
+
+def test_each_step_of_the_pipeline_reads_the_steps_that_its_command_names() -> None:
+    nodes = spec_of(Example(FOLDER / "ml-pipeline" / "dag.yaml")).nodes
+    names = {node.name for node in nodes}
+    for node in nodes:
+        _, *words = node.arguments["command"]
+        assert names.intersection(words) <= {found.from_ for found in node.inputs}, node.name

@@ -123,7 +123,7 @@ MISTAKES: dict[str, tuple[DAGSpec, str]] = {
     ),
     "default of another type": (
         dag(node("a"), parameters=[{"name": "n", "type": "number", "default": True}]),
-        "spec.parameters[0].default: True is not of type number.",
+        "spec.parameters[0].default: true is not of type number.",
     ),
     "default of another type in a template": (
         dag(node("a"), jobTemplates=[TOOL | {"parameters": [{"name": "step", "default": 1}]}]),
@@ -253,7 +253,7 @@ def test_a_template_that_reads_a_node_makes_an_edge_to_each_of_its_users() -> No
 def test_defaults_and_arguments_become_parameters() -> None:
     parameters = [{"name": "a", "default": None, "type": "string"}, {"name": "b", "type": "object"}]
     spec = dag(node("n"), parameters=parameters, arguments={"b": {"x": 1}})
-    assert problems(spec) == ["spec.parameters[0].default: None is not of type string."]
+    assert problems(spec) == ["spec.parameters[0].default: null is not of type string."]
     spec = dag(
         node("n"), parameters=[{"name": "a", "default": "x"}, parameters[1]], arguments={"b": {"x": 1}}
     )

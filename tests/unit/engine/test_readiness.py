@@ -178,6 +178,21 @@ def test_a_skipped_node_records_the_values_that_decided() -> None:
     assert 'params.wanted = "heads"' in message
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "spelled"),
+    [
+        ("boolean", False, "false"),
+        ("array", [1, None, "a"], '[1, null, "a"]'),
+        ("object", {"é": True}, '{"é": true}'),
+        ("string", "x", '"x"'),
+    ],
+)
+def test_values_are_spelled_as_a_user_writes_them(kind: str, value: object, spelled: str) -> None:
+    parameters = [{"name": "x", "type": kind, "default": value}]
+    run = play(node("a", when="params.x != params.x"), parameters=parameters)
+    assert run.node("a").message == f"when is false: params.x != params.x (params.x = {spelled})"
+
+
 def test_what_a_condition_reads_is_an_edge() -> None:
     run = play(node("flip"), node("b", when='nodes.flip.stdout == "heads"'))
     assert run.started == ["flip"]

@@ -210,7 +210,7 @@ def test_timeouts_are_explicit_and_fit(
         ({"TotalTimeout": "soon"}, '.TotalTimeout: "soon" is not a whole number of seconds.'),
         ({"QueueTimeout": -1}, ".QueueTimeout: -1 is not a whole number of seconds."),
         ({"ExecutionTimeout": "${{ 1.5 }}"}, ".ExecutionTimeout: 1.5 is not a whole number of seconds."),
-        ({"ExecutionTimeout": "${{ true }}"}, ".ExecutionTimeout: True is not a whole number of seconds."),
+        ({"ExecutionTimeout": "${{ true }}"}, ".ExecutionTimeout: true is not a whole number of seconds."),
         (
             {"ExecutionTimeout": 80, "QueueTimeout": 30, "TotalTimeout": 100},
             ".TotalTimeout: 100 seconds do not hold a QueueTimeout of 30 and an ExecutionTimeout of 80.",
@@ -364,7 +364,7 @@ def test_a_default_of_a_template_is_a_value_and_not_an_expression() -> None:
         (node("b", job=job() | {"Type": "${{ [1] }}"}), ".job.Type: [1] is not a kind of job that ends"),
         (node("b", job=job() | {"Count": "two"}), '.job.Count: "two" is not a whole number.'),
         (node("b", job=job() | {"Count": -1}), ".job.Count: -1 is not a whole number."),
-        (node("b", job=job() | {"Count": "${{ true }}"}), ".job.Count: True is not a whole number."),
+        (node("b", job=job() | {"Count": "${{ true }}"}), ".job.Count: true is not a whole number."),
         (node("b", job=job() | {"Count": 2}), ".job.Count: 2 partitions cannot publish one result"),
         (node("b", job={"Type": "batch"}), ".job.Tasks: a job has exactly one task."),
         (node("b", job={"Tasks": []}), ".job.Tasks: a job has exactly one task."),

@@ -141,6 +141,22 @@ def test_exit_code_zero_succeeds_with_the_result() -> None:
 
 
 @pytest.mark.parametrize(
+    ("printed", "read"),
+    [
+        ("heads\n", "heads"),
+        ("heads", "heads"),
+        ("one\ntwo\n\n", "one\ntwo"),
+        (" 7 \n", " 7 "),
+        ("\n", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_program_printed_is_read_as_in_a_shell(printed: str, read: str) -> None:
+    assert finished(completed(cid="QmX", stdout=printed)).stdout == read
+    assert finished(completed(1, stdout=printed)).stdout == read
+
+
+@pytest.mark.parametrize(
     ("engine", "code", "phase"),
     [
         ("wasm", -1, NodePhase.SUCCEEDED),
