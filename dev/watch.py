@@ -1,16 +1,11 @@
 """How a run looks in a terminal: a tree of nodes that advances, or plain lines where there is no terminal.
 
 The view is given DAG objects as the API server stores them, one after another, and knows nothing of where they
-come from. A graph is not a tree, so each node hangs below its immediate dominator: the nearest node that every
-path to it passes. A join thus stands beside the branches that it joins, with their names behind an arrow, and no
-node is shown twice.
+come from. How a graph becomes a tree is said in ``dev.tree``.
 """
 
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import reduce
-from graphlib import TopologicalSorter
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,15 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from controller.api.dag import BacalhauDAG, DAGSpec, DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.api.dag import BacalhauDAG, DAGStatus, NodePhase, NodeStatus, RunPhase
+from dev.tree import Row, Tree, layout
 
 Clock = Callable[[], datetime]
 
 REFRESHES_PER_SECOND = 10
 PROGRESS_WIDTH = 30
-MANY = 3
-"""Up to so many nodes a join lists by name."""
-
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 STYLES: Mapping[str, tuple[str, str]] = {
@@ -44,6 +37,7 @@ STYLES: Mapping[str, tuple[str, str]] = {
 }
 """Symbol and style of each phase, of runs and of nodes."""
 
+UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
 UNSEEN = DAGStatus()
 PENDING = NodeStatus(phase=NodePhase.PENDING)
 
@@ -69,12 +63,14 @@ async def _follow_as_tree(
     dags: AsyncIterable[BacalhauDAG], *, console: Console, clock: Clock
 ) -> BacalhauDAG | None:
     last: BacalhauDAG | None = None
+    tree = Tree((), ())
 
     def view() -> RenderableType:
-        return render(last, at=clock()) if last else Text("Waiting for the DAG …", style="dim")
+        return render(last, tree, at=clock()) if last else Text("Waiting for the DAG …", style="dim")
 
     with Live(console=console, get_renderable=view, refresh_per_second=REFRESHES_PER_SECOND):
         async for dag in dags:
+            tree = tree if last and last.spec == dag.spec else layout(dag.spec)
             last = dag
             if has_ended(dag):
                 break
@@ -116,7 +112,7 @@ def node_status(dag: BacalhauDAG, name: str) -> NodeStatus:
 
 def changes(before: BacalhauDAG | None, after: BacalhauDAG) -> Iterator[str]:
     """Describe what changed its phase between two sightings of a run, nodes first."""
-    for node in after.spec.nodes:
+    for node in (*after.spec.nodes, *after.spec.finally_):
         old = node_status(before, node.name).phase if before else NodePhase.PENDING
         status = node_status(after, node.name)
         if status.phase is not old:
@@ -137,31 +133,37 @@ def _detail(status: NodeStatus) -> str:
     return (status.outputs.cid or status.outputs.uri) if status.outputs else ""
 
 
-def render(dag: BacalhauDAG, *, at: datetime) -> RenderableType:
-    """Draw the run as it stood at a moment: a heading with its progress, then the tree of its nodes."""
+def render(dag: BacalhauDAG, tree: Tree, *, at: datetime) -> RenderableType:
+    """Draw the run as it stood at a moment: a heading with its progress, then its nodes as they are laid out."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column()  # rich narrows only what may wrap, so this column gives way; its texts are cut all the same
-    for row in rows(dag.spec):
-        status = node_status(dag, row.name)
-        took = elapsed(status, at)
-        style = "dim" if status.phase is NodePhase.SUCCEEDED else "red"
-        table.add_row(
-            Text.assemble(
-                (row.guide, "dim"), row.name, (row.joins, "dim"), no_wrap=True, overflow="ellipsis"
-            ),
-            _phase_text(status.phase, at),
-            "" if took is None else duration(took),
-            Text(_detail(status), style=style, no_wrap=True, overflow="ellipsis"),
-        )
-    return Group(_heading(dag, at), table, *_message(dag))
+    for row in tree.nodes:
+        table.add_row(*_cells(row, node_status(dag, row.name), at))
+    if tree.last:
+        table.add_row(Text("finally", style="dim"))
+    for row in tree.last:
+        table.add_row(*_cells(row, node_status(dag, row.name), at))
+    return Group(_heading(dag, tree, at), table, *_message(dag))
 
 
-def _heading(dag: BacalhauDAG, at: datetime) -> RenderableType:
-    done = sum(node_status(dag, node.name).phase.is_terminal for node in dag.spec.nodes)
-    total = len(dag.spec.nodes)
+def _cells(row: Row, status: NodeStatus, at: datetime) -> tuple[RenderableType, ...]:
+    """What is shown of a node: its place, its phase, the time that it took, and its result or what is wrong."""
+    took = elapsed(status, at)
+    style = "red" if status.phase in UNSUCCESSFUL else "dim"
+    return (
+        Text.assemble((row.guide, "dim"), row.name, (row.joins, "dim"), no_wrap=True, overflow="ellipsis"),
+        _phase_text(status.phase, at),
+        "" if took is None else duration(took),
+        Text(_detail(status), style=style, no_wrap=True, overflow="ellipsis"),
+    )
+
+
+def _heading(dag: BacalhauDAG, tree: Tree, at: datetime) -> RenderableType:
+    done = sum(node_status(dag, row.name).phase.is_terminal for row in tree.rows)
+    total = len(tree.rows)
     status = run_status(dag)
     heading = Table.grid(padding=(0, 2))
     heading.add_row(
@@ -209,73 +211,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes:02}m"
     return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the tree: the guide lines left of the name, and the nodes it joins, if several."""
-
-    guide: str
-    name: str
-    joins: str
-
-
-def rows(spec: DAGSpec) -> list[Row]:
-    """Lay a graph out as a tree, parents before children and children in the order of the spec."""
-    edges = dependencies(spec)
-    parents = dominators(edges)
-    children: dict[str | None, list[str]] = {}
-    for node in spec.nodes:
-        children.setdefault(parents[node.name], []).append(node.name)
-    laid: list[Row] = []
-    waiting = _siblings("", children.get(None, []))
-    while waiting:
-        guide, below, name = waiting.pop()
-        laid.append(Row(guide, name, _joins(edges[name])))
-        waiting.extend(_siblings(below, children.get(name, [])))
-    return laid
-
-
-def _siblings(indent: str, names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(guide, indent of what is below, name) of the children of one node, the last first: they are popped."""
-    return [
-        (indent + ("├─ " if i else "└─ "), indent + ("│  " if i else "   "), name)
-        for i, name in enumerate(reversed(names))
-    ]
-
-
-def _joins(edges: Sequence[str]) -> str:
-    if len(edges) > MANY:
-        return f"  ← {edges[0]} … {edges[-1]} ({len(edges)})"
-    return f"  ← {', '.join(edges)}" if len(edges) > 1 else ""
-
-
-def dependencies(spec: DAGSpec) -> dict[str, tuple[str, ...]]:
-    """Name the nodes that each node waits for: its inputs, then its other dependencies."""
-    return {
-        node.name: tuple(dict.fromkeys([*(source.from_ for source in node.inputs), *node.dependencies]))
-        for node in spec.nodes
-    }
-
-
-def dominators(edges: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
-    """Give each node's immediate dominator: the nearest node on every path to it, None for the start itself.
-
-    In an acyclic graph this is the lowest common ancestor, among dominators, of a node's dependencies.
-    """
-    parent: dict[str | None, str | None] = {}
-    depth: dict[str | None, int] = {None: 0}
-
-    def common(a: str | None, b: str | None) -> str | None:
-        while a != b:
-            if depth[a] < depth[b]:
-                a, b = b, a
-            a = parent[a]
-        return a
-
-    for name in TopologicalSorter(edges).static_order():
-        sources: list[str | None] = [*edges[name]] or [None]
-        above = reduce(common, sources)
-        parent[name] = above
-        depth[name] = depth[above] + 1
-    return {name: parent[name] for name in edges}

@@ -1,7 +1,7 @@
 """The view of a run: the layout of its graph as a tree, and what a terminal and a log show of it."""
 
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from controller.api import API_VERSION
 from controller.api.dag import BacalhauDAG, parse_dag
 from dev import watch
+from dev.tree import layout
 
 NOON = datetime(2026, 1, 1, 12, 0, 5, tzinfo=UTC)
 MAP_REDUCE = {
@@ -22,8 +23,10 @@ MAP_REDUCE = {
 }
 
 
-def dag(graph: Mapping[str, list[str]], status: Mapping[str, Any] | None = None) -> BacalhauDAG:
-    """A DAG whose edges are inputs."""
+def dag(
+    graph: Mapping[str, list[str]], status: Mapping[str, Any] | None = None, *, last: Sequence[str] = ()
+) -> BacalhauDAG:
+    """A DAG whose edges are inputs; ``last`` are its nodes of ``finally``."""
     nodes = [
         {"name": name, "job": {}, "inputs": [{"from": source} for source in sources]}
         for name, sources in graph.items()
@@ -33,7 +36,7 @@ def dag(graph: Mapping[str, list[str]], status: Mapping[str, Any] | None = None)
             "apiVersion": API_VERSION,
             "kind": "BacalhauDAG",
             "metadata": {"name": "words", "namespace": "default", "uid": "u"},
-            "spec": {"nodes": nodes},
+            "spec": {"nodes": nodes, "finally": [{"name": name, "job": {}} for name in last]},
             "status": status,
         }
     )
@@ -63,7 +66,7 @@ FAILED = {
 def drawn(run: BacalhauDAG, width: int = 100) -> list[str]:
     """The tree as lines of text, without trailing blanks."""
     console = Console(record=True, width=width, file=io.StringIO())
-    console.print(watch.render(run, at=NOON))
+    console.print(watch.render(run, layout(run.spec), at=NOON))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
@@ -77,61 +80,6 @@ async def lines_of(*runs: BacalhauDAG) -> list[str]:
     output = io.StringIO()
     await watch.follow(sequence(*runs), console=Console(file=output, width=40), clock=lambda: NOON)
     return output.getvalue().splitlines()
-
-
-def test_a_join_hangs_beside_the_branches_it_joins() -> None:
-    assert [row.guide + row.name + row.joins for row in watch.rows(dag(MAP_REDUCE).spec)] == [
-        "└─ split",
-        "   ├─ count-0",
-        "   ├─ count-1",
-        "   └─ reduce  ← count-0, count-1",
-        "      └─ report",
-    ]
-
-
-def test_a_join_of_many_nodes_names_the_first_and_the_last() -> None:
-    branches = [f"n{i}" for i in range(9)]
-    graph: dict[str, list[str]] = {name: [] for name in branches}
-    *_, last = watch.rows(dag({**graph, "join": branches}).spec)
-    assert last.joins.strip() == "← n0 … n8 (9)"
-
-
-@pytest.mark.parametrize(
-    ("graph", "parents"),
-    [
-        pytest.param({"a": [], "b": []}, {"a": None, "b": None}, id="roots"),
-        pytest.param(
-            {"a": [], "b": [], "c": ["a", "b"]}, {"a": None, "b": None, "c": None}, id="join of roots"
-        ),
-        pytest.param({"c": ["b"], "b": ["a"], "a": []}, {"c": "b", "b": "a", "a": None}, id="any order"),
-        pytest.param(
-            {"a": [], "b": ["a"], "c": ["b"], "d": ["a"], "e": ["c", "d"]},
-            {"a": None, "b": "a", "c": "b", "d": "a", "e": "a"},
-            id="branches of different length",
-        ),
-        pytest.param({"a": [], "b": ["a"], "c": ["a", "b"]}, {"a": None, "b": "a", "c": "a"}, id="shortcut"),
-    ],
-)
-def test_dominators(graph: dict[str, list[str]], parents: dict[str, str | None]) -> None:
-    assert watch.dominators(graph) == parents
-
-
-def test_every_node_is_shown_once_in_a_deep_and_wide_graph() -> None:
-    layers = [[f"n{layer}-{i}" for i in range(5)] for layer in range(60)]
-    graph = {name: layers[i - 1] if i else [] for i, layer in enumerate(layers) for name in layer}
-    assert sorted(row.name for row in watch.rows(dag(graph).spec)) == sorted(graph)
-
-
-def test_a_dependency_named_twice_is_one_edge() -> None:
-    spec = dag({"a": [], "b": ["a", "a"]}).spec
-    assert watch.dependencies(spec) == {"a": (), "b": ("a",)}
-
-
-def test_dependencies_without_data_are_edges_too() -> None:
-    run = dag({"a": [], "b": []})
-    second = run.spec.nodes[1].model_copy(update={"dependencies": ["a"]})
-    spec = run.spec.model_copy(update={"nodes": [run.spec.nodes[0], second]})
-    assert watch.dependencies(spec)["b"] == ("a",)
 
 
 def test_the_tree_shows_phases_times_and_results() -> None:
@@ -161,6 +109,22 @@ def test_a_narrow_terminal_cuts_results_and_nothing_else() -> None:
     assert len(nodes) == len(MAP_REDUCE)
     assert all("✔ Succeeded" in line and line.endswith("…") for line in nodes)
     assert any("reduce  ← count-0, count-1 " in line for line in nodes)
+
+
+def test_the_last_nodes_have_a_heading_of_their_own() -> None:
+    notify = {"phase": "Running", "startedAt": "2026-01-01T12:00:04Z"}
+    status = {"phase": "Running", "nodes": {"split": {"phase": "Failed"}, "notify": notify}}
+    heading, _, *last = drawn(dag({"split": []}, status, last=["notify"]))
+    assert heading.split()[-2] == "1/2"
+    assert last[0] == "finally"
+    assert last[1].split()[:2] == ["└─", "notify"]
+    assert last[1].split()[-2:] == ["Running", "1.0s"]
+
+
+async def test_a_log_tells_of_the_last_nodes_too() -> None:
+    status = {"phase": "Running", "nodes": {"notify": {"phase": "Queued"}}}
+    first, *_ = await lines_of(dag({"split": []}, status, last=["notify"]))
+    assert first.split()[2:4] == ["notify", "Queued"]
 
 
 async def test_a_log_has_one_line_for_each_change_of_a_phase() -> None:
