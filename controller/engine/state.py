@@ -53,8 +53,9 @@ class NodeState:
 
     @property
     def is_new(self) -> bool:
-        """Tell whether the node waits for its first start, as opposed to an attempt that follows by itself, or a decision."""
-        return self.phase is NodePhase.PENDING and not self.is_between_attempts
+        """Tell whether the node has nothing under way: it waits for its first start or for a decision, not for a further attempt."""
+        waits = self.phase in (NodePhase.PENDING, NodePhase.SUSPENDED)
+        return waits and not self.is_between_attempts
 
     @property
     def is_stoppable(self) -> bool:

@@ -82,14 +82,37 @@ def test_a_wait_survives_a_restart() -> None:
     assert run.go(decisions=decision("gate", approved=True)).started == ["b"]
 
 
+@pytest.mark.parametrize("policy", ["FailFast", "FailFastCancel"])
 @pytest.mark.parametrize("more", [[], [node("b", after=["gate"])]])
-def test_cancelling_after_a_failure_takes_back_the_question(more: list[Json]) -> None:
-    run = play(approval("gate"), node("bad"), *more, failurePolicy="FailFastCancel").see(bad=completed(1))
-    assert run.phases["gate"] is P.OMITTED
+def test_a_failure_takes_back_the_question(more: list[Json], policy: str) -> None:
+    run = play(approval("gate"), node("bad"), *more, failurePolicy=policy).see(bad=completed(1))
+    assert (run.phases["gate"], run.node("gate").reason) == (P.OMITTED, "FailFast")
     assert run.run.phase is RunPhase.FAILED
 
 
-@pytest.mark.parametrize("shutdown", [Shutdown.CANCEL, Shutdown.CANCEL_RUN_FINALLY])
-def test_a_run_that_is_cancelled_waits_for_nobody(shutdown: Shutdown) -> None:
+@pytest.mark.parametrize(
+    "forgiven",
+    [
+        pytest.param({"failurePolicy": "RunAll"}, id="all run"),
+        pytest.param({"bad": {"continueOnFailure": True}}, id="it may fail"),
+    ],
+)
+def test_a_failure_that_stops_nothing_leaves_the_question(forgiven: Json) -> None:
+    bad = node("bad", **forgiven.pop("bad", {}))
+    run = play(approval("gate"), bad, node("b", after=["gate"]), **forgiven).see(bad=completed(1))
+    assert run.phases["gate"] is P.SUSPENDED
+    assert run.go(decisions=decision("gate", approved=True)).started == ["b"]
+
+
+def test_a_decision_counts_even_if_it_comes_together_with_a_failure() -> None:
+    run = play(approval("gate"), node("bad"))
+    run.go(run.seen("bad", completed(1)), decisions=decision("gate", approved=True))
+    assert run.phases["gate"] is P.SUCCEEDED
+
+
+@pytest.mark.parametrize("shutdown", list(Shutdown))
+def test_a_run_that_ends_early_waits_for_nobody(shutdown: Shutdown) -> None:
     run = play(approval("gate"), node("a")).see(a=running()).go(shutdown=shutdown)
     assert run.phases["gate"] is P.OMITTED
+    run.see(a=completed())
+    assert run.run.phase is RunPhase.CANCELLED
