@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from controller.api.bacalhau import JobState
-from controller.api.dag import BacalhauDAG, NodePhase
+from controller.api.dag import BacalhauDAG, NodePhase, RunPhase
 from dev.plane import ControlPlane
 from dev.servers.bacalhau import BacalhauOptions
 from dev.servers.controller import Controller
 from dev.servers.process import Server, ServerError
 from tests.support.controller import running_controller
-from tests.support.dags import Edges, heirs, legacy, manifest, step
+from tests.support.dags import Edges, Manifest, heirs, legacy, manifest, step
 from tests.support.interposer import Interposer, Moment
 from tests.support.workspace import Workspace, attempts, cid, in_phase, status
 
@@ -106,6 +106,45 @@ def assert_each_job_was_submitted_once(workspace: Workspace, dag: BacalhauDAG, e
     assert {job.id for job in jobs} == {node.job_id for node in status(dag).nodes.values()}
     result = workspace.plane.ipfs.read_directory(cid(dag))
     assert {f"outputs/{name}" for name in legacy(list(edges)[-1], edges)} <= result.keys()
+
+
+async def test_waits_go_on_where_they_were_when_the_operator_is_killed(
+    own_plane: ControlPlane, workspace: Workspace, tmp_path: Path
+) -> None:
+    def failing(name: str, wait: str) -> Manifest:
+        return step(name, "exit", "9", retry={"limit": 1, "backoff": {"duration": wait}})
+
+    gate = {"name": "gate", "suspend": {"timeout": "1h"}}
+    nodes = [failing("brisk", "8s"), failing("patient", "1h"), gate, step("after", dependencies=["gate"])]
+    workspace.apply(manifest("waiting", *nodes, failurePolicy="RunAll", outputs=[]))
+    workspace.apply(manifest("held", step("a"), suspend=True))
+    with running_controller(own_plane, tmp_path, lease_enabled="false") as operator:
+        before = await workspace.until("waiting", everything_waits)
+        await workspace.until("held", lambda dag: status(dag).phase is RunPhase.SUSPENDED)
+        operator.kill()
+        await asyncio.to_thread(operator.start)
+
+        await workspace.patch("held", suspend=False)
+        await workspace.succeeded("held")
+        await workspace.patch("waiting", approvals=[{"name": "gate"}])
+        dag = await workspace.until("waiting", lambda dag: in_phase(dag, NodePhase.FAILED) == ["brisk"])
+
+        was, now = status(before).nodes, status(dag).nodes
+        assert now["patient"].phase is NodePhase.PENDING
+        assert now["patient"].retry_at == was["patient"].retry_at
+        assert now["gate"].started_at == was["gate"].started_at
+        assert str(now["brisk"].started_at) >= str(was["brisk"].retry_at)
+        assert now["after"].phase is NodePhase.SUCCEEDED
+        await workspace.patch("waiting", shutdown="Cancel")
+        ended = await workspace.ended("waiting")
+    assert attempts(workspace.jobs(ended)) == [("after", 1), ("brisk", 1), ("brisk", 2), ("patient", 1)]
+
+
+def everything_waits(dag: BacalhauDAG) -> bool:
+    """Whether both nodes that failed wait for their next attempt, and the approval for somebody."""
+    nodes = status(dag).nodes
+    waiting = [name for name, node in nodes.items() if node.retry_at]
+    return sorted(waiting) == ["brisk", "patient"] and in_phase(dag, NodePhase.SUSPENDED) == ["gate"]
 
 
 # How the operator dies
