@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 from pydantic.config import JsonDict
 
-from controller.api.job import Job
+from controller.api.job import Job, Whole
 from controller.api.types import (
     MAX_NODES,
     AbsolutePath,
@@ -78,12 +78,14 @@ class Input(Model):
     from_: Name = Field(alias="from", description="Node whose published result is mounted.")
     output: RelativePath | None = Field(
         None,
-        description="Part of the result to mount, most often the name of a ResultPath. Default: the whole result, "
-        "which holds stdout, stderr, exitCode and one directory for each ResultPath. Needs a result in S3 (plain), "
-        "or on IPFS with spec.ipfs.apiURL set on the connection.",
+        description="Part of the result to mount, most often the name of a ResultPath; may contain expressions. "
+        "Default: the whole result, which holds stdout, stderr, exitCode and one directory for each ResultPath. Needs a "
+        "result in S3 (plain), or on IPFS with spec.ipfs.apiURL set on the connection.",
     )
     target: AbsolutePath | None = Field(
-        None, description="Path at which the job sees the data. Default: /inputs/<from>."
+        None,
+        description="Path at which the job sees the data. Default: /inputs/<from>. Of a node with forEach, the result of "
+        "each item is mounted in a directory named by its number: /inputs/<from>/0, /inputs/<from>/1, …",
     )
     optional: bool = Field(
         False,
@@ -147,6 +149,48 @@ class Approval(Model):
     )
 
 
+class Range(Model):
+    """Evenly spaced numbers: start, start + step, … Each value may be an expression."""
+
+    count: Whole = Field(description="How many numbers.")
+    start: Whole = Field(0, description="The first number. Default: 0.")
+    step: Whole = Field(1, description="From one number to the next. Default: 1.")
+
+
+Combination = Annotated[dict[Identifier, AnyValue], Field(max_length=32)]
+
+
+class ForEach(Model):
+    """Runs a node once for each item of a list. Exactly one of items, range and matrix makes the list."""
+
+    items: AnyValue = Field(
+        None,
+        description="The items: a list, or an expression that gives one, such as ${{ params.shards }}, "
+        "${{ nodes.split.outputs.files }} (what lies in a published directory) or ${{ nodes.split.json }} (JSON on stdout).",
+    )
+    range: Range | None = Field(None, description="Numbers as items.")
+    matrix: Combination | None = Field(
+        None,
+        description="Every combination of the values of several lists. Each item is an object with these names; a list may "
+        "be an expression. The first name in the alphabet varies slowest.",
+    )
+    exclude: Annotated[list[Combination], Field(max_length=256)] = Field(
+        [],
+        description="Combinations of the matrix to leave out: all that have these values.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    include: Annotated[list[Combination], Field(max_length=256)] = Field(
+        [], description="Items to add after those of the matrix.", json_schema_extra=ATOMIC_LIST
+    )
+    parallelism: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = Field(
+        None, description="How many items may be under way at once. Default: no limit but the DAG's."
+    )
+    min_succeeded: Annotated[int, Field(ge=0, le=MAX_NODES)] | None = Field(
+        None,
+        description="How many items must succeed for the node to succeed. Default: all that are not skipped.",
+    )
+
+
 class Node(Model):
     """A node of the graph: one Bacalhau job, given inline or by a template, or an approval."""
 
@@ -166,6 +210,11 @@ class Node(Model):
         description="Values for the template's parameters; they may contain expressions.",
         json_schema_extra=ATOMIC_MAP,
     )
+    for_each: ForEach | None = Field(
+        None,
+        description="Run the node once for each item of a list. Its expressions read the item as item, and its number, "
+        "from 0, as index. retry and timeouts are those of each item.",
+    )
     inputs: Annotated[list[Input], Field(max_length=MAX_NODES)] = Field(
         [],
         description="Results of other nodes that the job reads. Each is also a dependency.",
@@ -179,13 +228,14 @@ class Node(Model):
     depends: Expression | None = Field(
         None,
         description="Logic over how other nodes ended, in place of dependencies: a && (b.Failed || b.Errored). Results "
-        "are Succeeded, Failed, Errored, Skipped, Omitted and Cancelled; a bare name means Succeeded or Skipped. It is "
-        "decided when all nodes that it names have ended; if it is false the node is Omitted.",
+        "are Succeeded, Failed, Errored, Skipped, Omitted and Cancelled, and for nodes with forEach AnySucceeded and "
+        "AllFailed; a bare name means Succeeded or Skipped. It is decided when all nodes that it names have ended; if it is false the node is Omitted.",
     )
     when: Expression | None = Field(
         None,
         description="CEL condition over params, dag and nodes that is evaluated when the node could start. If it is "
-        "false the node is Skipped, and nodes that depend on it still run.",
+        "false the node is Skipped, and nodes that depend on it still run. With forEach, one that reads item or index is "
+        "evaluated for each item.",
     )
     retry: Retry | None = Field(
         None, description="When a node that did not succeed is tried again. Default: never."
@@ -420,6 +470,18 @@ class AttemptStatus(Model):
     finished_at: Timestamp | None = Field(None, description="When it ended.")
 
 
+class ItemsStatus(Model):
+    """How the items of a node with forEach stand. Those that are not counted otherwise have not started."""
+
+    total: Annotated[int, Field(ge=0)] = Field(description="Number of the items.")
+    succeeded: Annotated[int, Field(ge=0)] = Field(0, description="Items that succeeded.")
+    failed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Items that did not succeed: Failed, Error or Cancelled."
+    )
+    running: Annotated[int, Field(ge=0)] = Field(0, description="Items with a job that has not ended.")
+    skipped: Annotated[int, Field(ge=0)] = Field(0, description="Items that were Skipped or Omitted.")
+
+
 class NodeStatus(Model):
     """What became of a node."""
 
@@ -451,6 +513,10 @@ class NodeStatus(Model):
     retry_at: Timestamp | None = Field(None, description="When the next attempt starts.")
     attempts: Annotated[list[AttemptStatus], Field(max_length=10)] | None = Field(
         None, description="The latest earlier attempts, oldest first.", json_schema_extra=ATOMIC_LIST
+    )
+    items: ItemsStatus | None = Field(
+        None,
+        description="How the items of a node with forEach stand; each has an entry of its own beside it.",
     )
 
 
@@ -498,7 +564,9 @@ class DAGStatus(Model):
         {}, description="Results of the whole DAG by name.", json_schema_extra=ATOMIC_MAP
     )
     nodes: Annotated[dict[str, NodeStatus], Field(max_length=MAX_NODES)] = Field(
-        {}, description="Nodes by name.", json_schema_extra=ATOMIC_MAP
+        {},
+        description="Nodes by name. Items of a node with forEach follow as <node>[0], <node>[1], …",
+        json_schema_extra=ATOMIC_MAP,
     )
 
 

@@ -197,8 +197,9 @@ class Channel:
         operation: str,
         params: Params | None = None,
         body: bytes | None = None,
+        upload: bytes | None = None,
     ) -> Answer:
-        """Send a request and read the whole answer, whatever its status.
+        """Send a request and read the whole answer, whatever its status. ``body`` is JSON; ``upload`` is sent as a form's file.
 
         Raises:
             Unreachable: no complete answer within the time limit.
@@ -211,9 +212,10 @@ class Channel:
             f"{self._base}/{path.lstrip('/')}{query}",
             headers=self._headers if body is None else self._headers | JSON,
             content=body,
+            files=None if upload is None else {"file": upload},
             extensions=self._extensions,
         )
-        return await self._counted(request, operation=operation, sent=len(body or b""))
+        return await self._counted(request, operation=operation, sent=len(body or upload or b""))
 
     async def _counted(self, request: httpx.Request, *, operation: str, sent: int) -> Answer:
         started = time.monotonic()

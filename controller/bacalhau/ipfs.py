@@ -1,7 +1,11 @@
 """The few questions that the operator asks an IPFS node through Kubo's RPC API."""
 
+import asyncio
+import base64
 import json
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from controller.bacalhau.errors import InputUnresolved, ServerError, UnexpectedAnswer
@@ -10,9 +14,26 @@ from controller.bacalhau.http import Answer, Channel, Params
 __all__ = ["IpfsApi"]
 
 REMEMBERED = 4096
+MAX_AT_ONCE = 16
+"""Questions about the parts of one directory."""
 
 NO_SUCH_ENTRY = ("no link named", "no link by that name", "called on wrong kind")
 """What Kubo says of a path that leads nowhere; the last one when it leads on below a file."""
+
+
+DIRECTORY = 1
+"""Kubo's number for the type of an entry."""
+
+UNIXFS_DIRECTORY = base64.b64encode(b"\x08\x01").decode().rstrip("=")
+"""What the block of a UnixFS directory holds beside its links: ``Type: Directory``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a directory."""
+
+    name: str
+    is_directory: bool
 
 
 class IpfsApi:
@@ -21,6 +42,7 @@ class IpfsApi:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._known: OrderedDict[str, str] = OrderedDict()
+        self._places = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -52,6 +74,50 @@ class IpfsApi:
         content = await self._successful(place, "cat", {"arg": place, "offset": offset, "length": size})
         return content.decode(errors="replace")
 
+    async def list(self, path: str) -> list[Entry]:
+        """The entries of the directory that lies at a path such as ``<cid>/outputs``.
+
+        Raises:
+            InputUnresolved: there is nothing at the path.
+            Transient: the node cannot say now.
+        """
+        reply = _json(await self._successful(path, "ls", {"arg": f"/ipfs/{path}", "size": "false"}))
+        try:
+            links = reply["Objects"][0]["Links"] or []
+            return [Entry(link["Name"], link["Type"] == DIRECTORY) for link in links]
+        except (KeyError, IndexError, TypeError) as error:
+            raise self._stranger() from error
+
+    async def bundle(self, entries: Mapping[str, str]) -> str:
+        """The CID of a directory with these CIDs under these names. The node keeps it, and all that is in it.
+
+        Raises:
+            Transient: the node cannot say now.
+        """
+        sizes = await asyncio.gather(*(self._size(cid) for cid in entries.values()))
+        links = [
+            {"Hash": {"/": cid}, "Name": name, "Tsize": size}
+            for (name, cid), size in zip(entries.items(), sizes, strict=True)
+        ]
+        node = {
+            "Data": {"/": {"bytes": UNIXFS_DIRECTORY}},
+            "Links": sorted(links, key=lambda link: str(link["Name"]).encode()),
+        }
+        params = {"input-codec": "dag-json", "store-codec": "dag-pb", "pin": "true"}
+        answer = await self._successful(
+            "a new directory", "dag/put", params, upload=json.dumps(node).encode()
+        )
+        try:
+            return str(_json(answer)["Cid"]["/"])
+        except (KeyError, TypeError) as error:
+            raise self._stranger() from error
+
+    async def _size(self, cid: str) -> int:
+        """The bytes of all blocks below a CID, which a link to it states."""
+        async with self._places:
+            stat = _json(await self._successful(cid, "files/stat", {"arg": f"/ipfs/{cid}"}))
+        return int(stat.get("CumulativeSize") or 0)
+
     def _remember(self, place: str, cid: str) -> None:
         self._known[place] = cid
         if len(self._known) > REMEMBERED:
@@ -60,9 +126,13 @@ class IpfsApi:
     async def _ask(self, place: str) -> str:
         return self._resolved(place, await self._successful(place, "dag/resolve", {"arg": place}))
 
-    async def _successful(self, place: str, command: str, params: Params) -> bytes:
+    async def _successful(
+        self, place: str, command: str, params: Params, *, upload: bytes | None = None
+    ) -> bytes:
         operation = command.rpartition("/")[2]
-        answer = await self._channel.request("POST", f"api/v0/{command}", operation=operation, params=params)
+        answer = await self._channel.request(
+            "POST", f"api/v0/{command}", operation=operation, params=params, upload=upload
+        )
         if answer.status == 200:
             return answer.body
         raise self._failure(place, answer)
@@ -72,13 +142,16 @@ class IpfsApi:
         try:
             cid, remainder = reply["Cid"]["/"], reply.get("RemPath", "")
         except (KeyError, TypeError) as error:
-            raise UnexpectedAnswer(
-                f"{self._channel} did not answer as Kubo's RPC API does. "
-                "Check spec.ipfs.apiURL of the BacalhauConnection."
-            ) from error
+            raise self._stranger() from error
         if remainder:
             raise _missing(place)
         return str(cid)
+
+    def _stranger(self) -> UnexpectedAnswer:
+        return UnexpectedAnswer(
+            f"{self._channel} did not answer as Kubo's RPC API does. "
+            "Check spec.ipfs.apiURL of the BacalhauConnection."
+        )
 
     def _failure(self, place: str, answer: Answer) -> Exception:
         reply = _json(answer.body)

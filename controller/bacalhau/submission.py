@@ -10,8 +10,9 @@ carries one's own hash; never write over anything else. In particular:
 - An update (same name, other body) would cancel the job and run it again, hence the hash in ``Meta``.
 
 Before a job is sent, its IPFS inputs are put into a form that Bacalhau can mount without harm: paths inside a CID
-become the CID of what lies there, and every CID is spelled for this attempt alone (``controller.bacalhau.cids``).
-Both are repeatable, so a second rendering gives the same bytes.
+become the CID of what lies there, the results of a fan-out become one directory (``controller.bacalhau.bundles``), and
+every CID is spelled for this attempt alone (``controller.bacalhau.cids``). All of it is repeatable, so a second rendering
+gives the same bytes.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from typing import Any
 
 from controller.api.bacalhau import META_SPEC_HASH, Job
 from controller.bacalhau import cids
+from controller.bacalhau.bundles import bundle, cid_of, with_cid
 from controller.bacalhau.client import BacalhauClient, canonical_json
 from controller.bacalhau.errors import (
     BacalhauError,
@@ -138,33 +140,33 @@ async def _prepared_task(task: Mapping[str, Any], *, salt: str, ipfs: IpfsApi | 
     sources = task.get("InputSources")
     if not sources:
         return task
-    inputs = [
-        await _prepared_input(source, salt=f"{salt}/{index}", ipfs=ipfs)
-        for index, source in enumerate(sources)
-    ]
-    return {**task, "InputSources": inputs}
+    resolved = [await _resolved_input(source, ipfs=ipfs) for source in sources]
+    bundled = await bundle(resolved, ipfs) if ipfs else resolved
+    spelled = [_spelled(entry, salt=f"{salt}/{index}") for index, entry in enumerate(bundled)]
+    return {**task, "InputSources": spelled}
 
 
-async def _prepared_input(entry: Mapping[str, Any], *, salt: str, ipfs: IpfsApi | None) -> Mapping[str, Any]:
-    source = entry.get("Source") or {}
-    if str(source.get("Type")).lower() != "ipfs":
+def _spelled(entry: Mapping[str, Any], *, salt: str) -> Mapping[str, Any]:
+    cid = cid_of(entry)
+    return entry if cid is None else with_cid(entry, cids.spell(cid, salt))
+
+
+async def _resolved_input(entry: Mapping[str, Any], *, ipfs: IpfsApi | None) -> Mapping[str, Any]:
+    """The input with the canonical CID of what it mounts, if it is one from IPFS."""
+    reference = cid_of(entry)
+    if reference is None:
         return entry
-    params = {
-        key: await _prepared_cid(str(value), salt=salt, ipfs=ipfs) if key.lower() == "cid" else value
-        for key, value in (source.get("Params") or {}).items()
-    }
-    return {**entry, "Source": {**source, "Params": params}}
+    cid = await _resolved(reference, ipfs=ipfs)
+    return with_cid(entry, cid)
 
 
-async def _prepared_cid(reference: str, *, salt: str, ipfs: IpfsApi | None) -> str:
+async def _resolved(reference: str, *, ipfs: IpfsApi | None) -> str:
     root, _, path = reference.removeprefix("ipfs://").removeprefix("/ipfs/").partition("/")
     try:
         cid = cids.canonical(root)
-        if path.strip("/"):
-            cid = await _followed(cid, path, ipfs=ipfs)
-        return cids.spell(cid, salt)
     except ValueError as error:
         raise InputUnresolved(f"The input from IPFS cannot be read: {error}.") from error
+    return cids.canonical(await _followed(cid, path, ipfs=ipfs)) if path.strip("/") else cid
 
 
 async def _followed(cid: str, path: str, *, ipfs: IpfsApi | None) -> str:

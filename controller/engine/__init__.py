@@ -3,11 +3,13 @@
 ``Graph.compile`` checks a spec; ``Run.advance`` turns observations into effects; ``Reporter.delta`` writes down the result.
 """
 
-from controller.engine.effects import Effect, Emit, StopJob, SubmitJob, WakeAt
+from controller.engine.effects import Effect, Emit, ListFiles, StopJob, SubmitJob, WakeAt
 from controller.engine.graph import Graph, graph_hash
 from controller.engine.identity import run_namespace
 from controller.engine.observations import (
     Controls,
+    FilesListed,
+    FilesUnknown,
     JobLost,
     JobSeen,
     JobSubmitted,
@@ -24,11 +26,14 @@ __all__ = [
     "Controls",
     "Effect",
     "Emit",
+    "FilesListed",
+    "FilesUnknown",
     "Graph",
     "InvalidDAG",
     "JobLost",
     "JobSeen",
     "JobSubmitted",
+    "ListFiles",
     "Observation",
     "Reporter",
     "Run",

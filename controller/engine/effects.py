@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from controller.api.dag import Artifact
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitJob:
@@ -24,6 +26,14 @@ class StopJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListFiles:
+    """Find out what lies in the published result of a node."""
+
+    node: str
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Emit:
     """Tell people, in ``kubectl describe``, once the status that says the same has been written."""
 
@@ -39,4 +49,4 @@ class WakeAt:
     time: float
 
 
-Effect = SubmitJob | StopJob | Emit | WakeAt
+Effect = SubmitJob | StopJob | ListFiles | Emit | WakeAt

@@ -11,7 +11,7 @@ It ends a text at the character NUL, which no argument or environment variable o
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
@@ -29,7 +29,8 @@ MAX_LENGTH = 1024
 MAX_MEMORY = 128 << 20
 """Bytes that one evaluation may take: maps over some 2,000 items, texts of some megabytes."""
 VARIABLES = ("params", "inputs", "nodes", "dag")
-"""What every expression may read. Some places know more: ``last`` (a retry's condition), ``run`` (a node of ``finally``)."""
+"""What every expression may read. Some places know more: ``last`` (a retry's condition), ``run`` (a node of ``finally``), ``item`` and
+``index`` (a node with ``forEach``)."""
 
 
 @cache
@@ -51,9 +52,15 @@ _REFERENCE = re.compile(
     rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\[\s*\??\s*(?P<quoted>{STRING})\s*\])?"""
 )
 
+_STEP = rf"""(?:\s*\.\s*(?:[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\s*\[\s*(?:{STRING})\s*\])"""
 _PATH = re.compile(
-    rf"""{STRING}|{_MEMBER}|(?<!\w)(?P<path>(?:{"|".join((*VARIABLES, "run"))})\b"""
-    rf"""(?:\s*\.\s*(?:[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\s*\[\s*(?:{STRING})\s*\])+)"""
+    rf"""{STRING}|{_MEMBER}|(?<!\w)(?P<path>(?:{"|".join((*VARIABLES, "run"))})\b{_STEP}+"""
+    rf"""|(?:item|index)\b{_STEP}*)"""
+)
+_LISTING = re.compile(
+    rf"""{STRING}|(?<!\w)nodes\s*"""
+    rf"""(?:\.\s*\??\s*(?P<name>[A-Za-z_]\w*|`[^`]+`)|\[\s*\??\s*(?P<quoted>{STRING})\s*\])"""
+    r"""\s*\.\s*\??\s*outputs\s*\.\s*\??\s*files\b"""
 )
 
 
@@ -73,6 +80,8 @@ class Expression:
     source: str
     program: cel.Expression
     references: frozenset[tuple[str, str]]
+    listings: frozenset[str]
+    """Nodes of whose results it reads the files."""
     limit: int | None
     """Characters of values that it may compute with."""
 
@@ -114,7 +123,9 @@ def compile_expression(source: str, more: tuple[str, ...] = ()) -> Expression:
         program = _environment(more).compile(source)
     except RuntimeError as error:
         raise ExpressionError(_reason(str(error), more)) from None
-    return Expression(source, program, frozenset(_references(source)), size_limit(source))
+    return Expression(
+        source, program, frozenset(_references(source)), frozenset(_listings(source)), size_limit(source)
+    )
 
 
 def condition_holds(condition: Expression, variables: Mapping[str, Any], *, field: str) -> bool:
@@ -146,8 +157,18 @@ def _named(variables: Mapping[str, Any], root: str, name: str) -> Any:
 def _references(source: str) -> Iterator[tuple[str, str]]:
     for match in _REFERENCE.finditer(source):
         if match["root"]:
-            name = (match["name"] or "").strip("`") or (match["quoted"] or "").removeprefix("r")[1:-1]
-            yield match["root"], name
+            yield match["root"], _name_in(match)
+
+
+def _listings(source: str) -> Iterator[str]:
+    """Give the nodes of which ``nodes.<name>.outputs.files`` is read."""
+    for match in _LISTING.finditer(source):
+        if name := _name_in(match):
+            yield name
+
+
+def _name_in(match: re.Match[str]) -> str:
+    return (match["name"] or "").strip("`") or (match["quoted"] or "").removeprefix("r")[1:-1]
 
 
 def _reason(error: str, more: tuple[str, ...] = ()) -> str:
@@ -234,7 +255,8 @@ class Template:
     """A JSON tree whose strings may contain expressions, compiled once and rendered for each node."""
 
     tree: Any
-    references: frozenset[tuple[str, str]]
+    references: frozenset[tuple[str, str]] = frozenset()
+    listings: frozenset[str] = frozenset()
 
     def render(self, variables: Mapping[str, Any]) -> Any:
         """Evaluate every expression. The result is the caller's to change.
@@ -261,30 +283,44 @@ def compile_template(tree: Any, field: str, more: tuple[str, ...] = ()) -> Templ
     Raises:
         RenderError: an expression does not compile; the message names its field.
     """
-    references: set[tuple[str, str]] = set()
-    return Template(_compile(tree, field, references, more), frozenset(references))
+    expressions: list[Expression] = []
+    compiled = _compile(tree, field, expressions, more)
+    return _reading(compiled, expressions)
 
 
-def _compile(tree: Any, field: str, references: set[tuple[str, str]], more: tuple[str, ...]) -> Any:
+def gathered(templates: Mapping[str, Template]) -> Template:
+    """Make one template of several, each under its name."""
+    return _reading({name: template.tree for name, template in templates.items()}, templates.values())
+
+
+def _reading(tree: Any, sources: Iterable[Expression | Template]) -> Template:
+    """Make a template that reads what these read."""
+    references, listings = (set[tuple[str, str]](), set[str]())
+    for source in sources:
+        references |= source.references
+        listings |= source.listings
+    return Template(tree, frozenset(references), frozenset(listings))
+
+
+def _compile(tree: Any, field: str, expressions: list[Expression], more: tuple[str, ...]) -> Any:
+    """Compile a tree, and gather its expressions."""
     if isinstance(tree, str):
-        return _compile_text(tree, field, references, more) if has_expression(tree) else tree
+        return _compile_text(tree, field, expressions, more) if has_expression(tree) else tree
     if isinstance(tree, dict):
-        return {key: _compile(value, f"{field}.{key}", references, more) for key, value in tree.items()}
+        return {key: _compile(value, f"{field}.{key}", expressions, more) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_compile(value, f"{field}[{index}]", references, more) for index, value in enumerate(tree)]
+        return [_compile(value, f"{field}[{index}]", expressions, more) for index, value in enumerate(tree)]
     return tree
 
 
-def _compile_text(text: str, field: str, references: set[tuple[str, str]], more: tuple[str, ...]) -> _Text:
+def _compile_text(text: str, field: str, expressions: list[Expression], more: tuple[str, ...]) -> _Text:
     parts: list[str | Expression] = []
     for literal, source in _split(text, field):
         if literal:
             parts.append(literal)
         if source is not None:
             parts.append(_compile_part(source, field, more))
-    for part in parts:
-        if isinstance(part, Expression):
-            references.update(part.references)
+    expressions.extend(part for part in parts if isinstance(part, Expression))
     return _Text(field, tuple(parts))
 
 

@@ -19,7 +19,9 @@ from controller.engine.expressions import (
     Template,
     compile_expression,
     compile_template,
+    gathered,
 )
+from controller.engine.fan_out import Item, for_each_problems, given, items_of
 from controller.engine.identity import fingerprint
 from controller.engine.logic import Logic, LogicError, parse_logic
 from controller.engine.parameters import argument_problems, bound, default_problems, duplicate_problems
@@ -47,11 +49,37 @@ class CompiledNode:
     handlers: tuple[int, ...]
     """Nodes whose ``depends`` names this one, and which so deal with its failure."""
     is_finally: bool
+    part: Template
+    """The parts of results that its inputs mount, by their numbers."""
+    for_each: Template | None
+    """What makes the items of a fan-out."""
+    when_is_of_items: bool
+    """``when`` reads the item, so each item has a condition of its own."""
+    listings: tuple[int, ...]
+    """Nodes of whose results expressions read the files."""
+    item: Item | None = None
+    """Which item of which fan-out this is. A graph holds none; a run has them follow."""
 
     @property
     def field(self) -> str:
         """The node's place in the resource, for messages."""
         return _place(self.spec, is_finally=self.is_finally)
+
+    def as_item(self, index: int, name: str, item: Item) -> "CompiledNode":
+        """Give an item of this fan-out, which is a node that waits for no other, and that no other waits for."""
+        return replace(
+            self,
+            index=index,
+            name=name,
+            item=item,
+            dependencies=(),
+            dependents=(),
+            depends=None,
+            when=self.when if self.when_is_of_items else None,
+            handlers=(),
+            listings=(),
+            for_each=None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +104,12 @@ class Graph:
         """
         graph = _Compiler(spec).compile()
         return graph.restricted(spec.targets) if spec.targets else graph
+
+    def fan_out(self, name: str) -> CompiledNode | None:
+        """Give the fan-out of this name, if there is one."""
+        index = self.index.get(name)
+        node = None if index is None else self.nodes[index]
+        return node if node and node.for_each else None
 
     def restricted(self, targets: Iterable[str]) -> "Graph":
         """Give the graph of the targets and of all that they need, as if the rest had never been written."""
@@ -115,19 +149,32 @@ class _Draft:
     depends: Logic | None = None
     when: Expression | None = None
     retry_condition: Expression | None = None
+    part: Template = field(default_factory=lambda: Template({}))
+    for_each: Template | None = None
+    when_is_of_items: bool = False
     dependencies: dict[int, None] = field(default_factory=dict)
     dependents: list[int] = field(default_factory=list)
     handlers: list[int] = field(default_factory=list)
     reads: dict[int, None] = field(default_factory=dict)
+    listed: dict[int, None] = field(default_factory=dict)
 
     @property
     def references(self) -> frozenset[tuple[str, str]]:
         """What all expressions of the node read."""
-        conditions = self.when.references if self.when else frozenset()
-        return self.job.references | self.arguments.references | conditions
+        return frozenset(pair for source in self._sources for pair in source.references)
+
+    @property
+    def listings(self) -> frozenset[str]:
+        """The nodes of whose results any expression of the node reads the files."""
+        return frozenset(name for source in self._sources for name in source.listings)
+
+    @property
+    def _sources(self) -> Iterator[Template | Expression]:
+        yield from (self.job, self.arguments, self.part)
+        yield from (source for source in (self.when, self.for_each) if source)
 
 
-_EMPTY = Template({}, frozenset())
+_EMPTY = Template({})
 
 
 class _Compiler:
@@ -138,6 +185,7 @@ class _Compiler:
         self.problems: list[Problem] = []
         self.nodes = [*spec.nodes, *spec.finally_]
         self.index = {node.name: number for number, node in enumerate(self.nodes)}
+        self.fan_outs = {node.name for node in self.nodes if node.for_each}
         self.params = {parameter.name for parameter in spec.parameters}
         self.templates: dict[str, tuple[JobTemplate, Template]] = {}
 
@@ -186,7 +234,13 @@ class _Compiler:
                     f"spec.targets[{number}]", f"{shown(name)} is a node of finally, which runs in any case."
                 )
         for number, output in enumerate(self.spec.outputs):
-            self._resolve(output.from_, f"spec.outputs[{number}].from")
+            place = f"spec.outputs[{number}].from"
+            self._resolve(output.from_, place)
+            if output.from_ in self.fan_outs:
+                self._problem(
+                    place,
+                    f"{shown(output.from_)} has a result for each item, and an output is one result; name a node that reads them all.",
+                )
 
     def _compile_templates(self) -> None:
         for template in self.spec.job_templates:
@@ -200,22 +254,61 @@ class _Compiler:
 
     def _draft(self, node: Node, *, is_finally: bool) -> _Draft:
         place = _place(node, is_finally=is_finally)
-        more = ("run",) if is_finally else ()
+        once: tuple[str, ...] = ("run",) if is_finally else ()
+        more = (*once, "item", "index") if node.for_each else once
         parameters, job = self._job_of(node, place, more)
-        arguments = self._template(node.arguments, f"{place}.arguments", more)
-        self._check_names(arguments, f"{place}.arguments", inputs=set())
+        when, when_is_of_items = self._when(node, f"{place}.when", once, more)
         draft = _Draft(
             spec=node,
             job=job,
-            arguments=arguments,
+            arguments=self._checked_template(node.arguments, f"{place}.arguments", more),
             parameters=parameters,
             is_finally=is_finally,
             depends=self._depends(node, f"{place}.depends"),
-            when=self._condition(node.when, f"{place}.when", more),
+            when=when,
+            when_is_of_items=when_is_of_items,
             retry_condition=self._retry_condition(node, f"{place}.retry.condition"),
+            part=self._parts(node, place, more),
+            for_each=self._for_each(node, f"{place}.forEach", once),
         )
         self._connect(draft, place)
         return draft
+
+    def _when(
+        self, node: Node, place: str, once: tuple[str, ...], more: tuple[str, ...]
+    ) -> tuple[Expression | None, bool]:
+        """Compile ``when``; tell whether it reads the item. One that does not is decided once for all items."""
+        is_of_items = more != once and node.when is not None and not _compiles(node.when, once)
+        return self._condition(node.when, place, more if is_of_items else once), is_of_items
+
+    def _parts(self, node: Node, place: str, more: tuple[str, ...]) -> Template:
+        parts = {
+            str(number): self._checked_template(item.output, f"{place}.inputs[{number}].output", more)
+            for number, item in enumerate(node.inputs)
+            if item.output is not None
+        }
+        return gathered(parts)
+
+    def _for_each(self, node: Node, place: str, once: tuple[str, ...]) -> Template | None:
+        if node.for_each is None:
+            return None
+        if node.suspend is not None:
+            self._problem(place, "an approval is asked for once; forEach needs a job or a template.")
+        problems = list(for_each_problems(node.for_each))
+        for part, message in problems:
+            self._problem(f"{place}{part}", message)
+        template = self._checked_template(given(node.for_each), place, once)
+        if not problems and all(root == "params" for root, _ in template.references):
+            self._check_items(template, place)
+        return template
+
+    def _check_items(self, template: Template, place: str) -> None:
+        """Make the list already, if nothing that it reads is still to come."""
+        params = bound(self.spec.parameters, self.spec.arguments)
+        try:
+            items_of(template.render({"params": params}), place)
+        except RenderError as error:
+            self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
 
     def _depends(self, node: Node, place: str) -> Logic | None:
         if node.depends is None:
@@ -223,7 +316,7 @@ class _Compiler:
         if node.dependencies:
             self._problem(place, "a node has either depends or dependencies.")
         try:
-            return parse_logic(node.depends, self.index)
+            return parse_logic(node.depends, self.index, fan_outs=self.fan_outs)
         except LogicError as error:
             self._problem(place, f"{shown(node.depends)} cannot be read: {error}.")
             return None
@@ -259,9 +352,7 @@ class _Compiler:
                 self._problem(
                     f"{place}.arguments", "arguments are for a template; this node has a job of its own."
                 )
-            job = self._template(node.job.tree(), f"{place}.job", more)
-            self._check_names(job, f"{place}.job", inputs=set())
-            return (), job
+            return (), self._checked_template(node.job.tree(), f"{place}.job", more)
         if node.template not in self.templates:
             self.problems.append(
                 unknown(f"{place}.template", str(node.template), "a job template of this DAG", self.templates)
@@ -279,6 +370,11 @@ class _Compiler:
             )
         )
         return tuple(template.parameters), job
+
+    def _checked_template(self, tree: Any, place: str, more: tuple[str, ...]) -> Template:
+        template = self._template(tree, place, more)
+        self._check_names(template, place, inputs=set())
+        return template
 
     def _template(self, tree: Any, place: str, more: tuple[str, ...] = ()) -> Template:
         try:
@@ -322,6 +418,13 @@ class _Compiler:
             if root == "nodes" and name in self.index:
                 draft.reads[self.index[name]] = None
                 self._edge(draft, name, f"{place}: the expression nodes.{name}")
+        for name in sorted(draft.listings & self.index.keys()):
+            draft.listed[self.index[name]] = None
+            if name in self.fan_outs:
+                self._problem(
+                    place,
+                    f"nodes.{name}.outputs.files: {shown(name)} has a result for each item; read nodes.{name}.items instead.",
+                )
 
     def _edge(self, draft: _Draft, name: str, place: str) -> None:
         producer = self._resolve(name, place)
@@ -350,6 +453,14 @@ _KINDS = {
     "nodes": "a node of this DAG",
     "dag": "known of a DAG",
 }
+
+
+def _compiles(source: str, more: tuple[str, ...]) -> bool:
+    try:
+        compile_expression(source, more)
+    except ExpressionError:
+        return False
+    return True
 
 
 def _place(node: Node, *, is_finally: bool) -> str:
@@ -419,4 +530,8 @@ def _finished(number: int, draft: _Draft) -> CompiledNode:
         retry_condition=draft.retry_condition,
         handlers=tuple(draft.handlers),
         is_finally=draft.is_finally,
+        part=draft.part,
+        for_each=draft.for_each,
+        when_is_of_items=draft.when_is_of_items,
+        listings=tuple(draft.listed),
     )

@@ -7,11 +7,13 @@ else: whoever computes it, before or after a crash, gets the same name.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from controller.api.bacalhau import META_PREFIX
 
 NODE_LABEL = META_PREFIX + "node"
+ITEM_LABEL = META_PREFIX + "item"
 ATTEMPT_LABEL = META_PREFIX + "attempt"
 DAG_LABEL = META_PREFIX + "dag"
 NAMESPACE_LABEL = META_PREFIX + "namespace"
@@ -23,7 +25,13 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 def job_name(*, dag: str, uid: str, node: str, attempt: int) -> str:
     """Name the job of one attempt. Only ``[A-Za-z0-9._-]``: Bacalhau treats ``/`` and ``:`` in names specially."""
     digest = fingerprint([uid, node, attempt])[:10]
-    return f"{_UNSAFE.sub('-', dag)[:63]}-{node}-{digest}"
+    return f"{_UNSAFE.sub('-', dag)[:63]}-{_UNSAFE.sub('-', node).strip('-')}-{digest}"
+
+
+def node_of(meta: Mapping[str, str]) -> str | None:
+    """Read the name of the node, or item, that a job belongs to; None if it is no node's."""
+    node, number = meta.get(NODE_LABEL), meta.get(ITEM_LABEL)
+    return node if node is None or number is None else f"{node}[{number}]"
 
 
 def run_namespace(*, namespace: str, dag: str, uid: str) -> str:

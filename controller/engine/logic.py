@@ -5,11 +5,13 @@ with hyphens can be written as they are: ``count-0.Succeeded``. Nothing is decid
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from controller.api.dag import NodePhase
 from controller.engine.problems import shown
+from controller.engine.state import NodeState
 
 RESULTS: dict[str, frozenset[NodePhase]] = {
     "Succeeded": frozenset({NodePhase.SUCCEEDED}),
@@ -27,7 +29,14 @@ MAX_DEPTH = 50
 
 _TOKEN = re.compile(r"\s*(\|\||&&|[!()]|[A-Za-z0-9_][A-Za-z0-9_.-]*|\S)")
 
-PhaseOf = Callable[[str], NodePhase]
+ANY_SUCCEEDED = "AnySucceeded"
+ALL_FAILED = "AllFailed"
+OF_ITEMS = (ANY_SUCCEEDED, ALL_FAILED)
+"""What can be asked of a fan-out beyond that."""
+
+_FAILED = RESULTS["Failed"] | RESULTS["Errored"]
+
+StateOf = Callable[[str], NodeState]
 
 
 class LogicError(Exception):
@@ -41,9 +50,28 @@ class Term:
     name: str
     phases: frozenset[NodePhase]
 
-    def holds(self, phase_of: PhaseOf) -> bool:
+    def holds(self, state_of: StateOf) -> bool:
         """Tell whether the node ended so."""
-        return phase_of(self.name) in self.phases
+        return state_of(self.name).phase in self.phases
+
+    def names(self) -> Iterator[str]:
+        """Name the node."""
+        yield self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsTerm:
+    """How the items of one fan-out ended. Of one without items, nothing can be said that is true."""
+
+    name: str
+    result: str
+
+    def holds(self, state_of: StateOf) -> bool:
+        """Tell whether its items ended so."""
+        items = state_of(self.name).items or Counter()
+        if self.result == ANY_SUCCEEDED:
+            return items[NodePhase.SUCCEEDED] > 0
+        return items.total() > 0 and items.total() == sum(items[phase] for phase in _FAILED)
 
     def names(self) -> Iterator[str]:
         """Name the node."""
@@ -56,9 +84,9 @@ class Not:
 
     operand: "Logic"
 
-    def holds(self, phase_of: PhaseOf) -> bool:
+    def holds(self, state_of: StateOf) -> bool:
         """Tell whether the operand does not hold."""
-        return not self.operand.holds(phase_of)
+        return not self.operand.holds(state_of)
 
     def names(self) -> Iterator[str]:
         """Name the nodes of the operand."""
@@ -71,9 +99,9 @@ class Both:
 
     operands: tuple["Logic", ...]
 
-    def holds(self, phase_of: PhaseOf) -> bool:
+    def holds(self, state_of: StateOf) -> bool:
         """Tell whether all hold."""
-        return all(operand.holds(phase_of) for operand in self.operands)
+        return all(operand.holds(state_of) for operand in self.operands)
 
     def names(self) -> Iterator[str]:
         """Name the nodes of all."""
@@ -87,9 +115,9 @@ class Either:
 
     operands: tuple["Logic", ...]
 
-    def holds(self, phase_of: PhaseOf) -> bool:
+    def holds(self, state_of: StateOf) -> bool:
         """Tell whether any holds."""
-        return any(operand.holds(phase_of) for operand in self.operands)
+        return any(operand.holds(state_of) for operand in self.operands)
 
     def names(self) -> Iterator[str]:
         """Name the nodes of all."""
@@ -97,24 +125,30 @@ class Either:
             yield from operand.names()
 
 
-Logic = Term | Not | Both | Either
+Logic = Term | ItemsTerm | Not | Both | Either
 
 
-def parse_logic(source: str, nodes: Collection[str]) -> Logic:
-    """Read a ``depends``. ``nodes`` are the names of the graph, which tell a result from a part of a name with a dot.
+def parse_logic(source: str, nodes: Collection[str], *, fan_outs: Collection[str] = ()) -> Logic:
+    """Read a ``depends``.
+
+    Args:
+        source: its text.
+        nodes: the names of the graph, which tell a result from a part of a name with a dot.
+        fan_outs: those of them that have items.
 
     Raises:
         LogicError: with a sentence that says what is wrong.
     """
-    return _Parser(source, nodes).parse()
+    return _Parser(source, nodes, fan_outs).parse()
 
 
 class _Parser:
     """Recursive descent: ``or`` binds least, then ``and``, then ``not``."""
 
-    def __init__(self, source: str, nodes: Collection[str]) -> None:
+    def __init__(self, source: str, nodes: Collection[str], fan_outs: Collection[str]) -> None:
         self._tokens = [match[1] for match in _TOKEN.finditer(source)]
         self._nodes = nodes
+        self._fan_outs = fan_outs
         self._position = 0
         self._depth = 0
 
@@ -159,16 +193,25 @@ class _Parser:
         self._position += 1
         return self._term(token)
 
-    def _term(self, token: str) -> Term:
+    def _term(self, token: str) -> Logic:
         if token in self._nodes:
             return Term(token, BARE)
         name, dot, result = token.rpartition(".")
         if dot and name in self._nodes:
-            if result not in RESULTS:
-                raise LogicError(f"{shown(result)} is not a result; write one of {', '.join(RESULTS)}")
-            return Term(name, RESULTS[result])
-        missing = name if dot and result in RESULTS else token
+            return self._result(name, result)
+        missing = name if dot and (result in RESULTS or result in OF_ITEMS) else token
         raise LogicError(f"{shown(missing)} is not a node of this DAG")
+
+    def _result(self, name: str, result: str) -> Logic:
+        if result in RESULTS:
+            return Term(name, RESULTS[result])
+        if result not in OF_ITEMS:
+            raise LogicError(
+                f"{shown(result)} is not a result; write one of {', '.join((*RESULTS, *OF_ITEMS))}"
+            )
+        if name not in self._fan_outs:
+            raise LogicError(f"{result} is said of nodes with forEach, and {shown(name)} has none")
+        return ItemsTerm(name, result)
 
     def _accept(self, token: str) -> bool:
         if self._position < len(self._tokens) and self._tokens[self._position] == token:

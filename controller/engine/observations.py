@@ -56,4 +56,21 @@ class JobLost:
     attempt: int
 
 
-Observation = JobSubmitted | SubmissionRefused | JobSeen | JobLost
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesListed:
+    """What lies in the published result of a node: paths inside it, in alphabetical order."""
+
+    node: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesUnknown:
+    """Nobody can say what lies in the published result of a node."""
+
+    node: str
+    message: str
+
+
+JobObservation = JobSubmitted | SubmissionRefused | JobSeen | JobLost
+Observation = JobObservation | FilesListed | FilesUnknown

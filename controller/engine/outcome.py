@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from controller.api.dag import NodePhase, RunPhase
 from controller.engine.graph import Graph
 from controller.engine.state import NodeState, RunState
-from controller.engine.stopping import StopCause
+from controller.engine.stopping import ENDED_BY_THE_RUN
 
 CANCELLED = "Cancelled"
 TIMED_OUT = "TimedOut"
@@ -18,8 +18,6 @@ _MEANING = {
 }
 _OMITTED_BY_THE_RUN = {CANCELLED: RunPhase.CANCELLED, TIMED_OUT: RunPhase.FAILED}
 """What it means that a node was omitted for one of these reasons; any other follows from another node's end."""
-ENDED_BY_THE_RUN = frozenset({StopCause.CANCELLED.value, StopCause.RUN_TIMED_OUT.value})
-"""Reasons of nodes that were stopped because the run ended early. That is neither forgiven nor tried again."""
 
 
 def run_phase(graph: Graph, state: RunState, *, suspended: bool) -> RunPhase:
@@ -31,7 +29,7 @@ def run_phase(graph: Graph, state: RunState, *, suspended: bool) -> RunPhase:
 
 def outcome(graph: Graph, state: RunState) -> RunPhase:
     """Give what the nodes that have ended come to, as if there were no others."""
-    ends = {_MEANING[state.nodes[index].phase] for index in unforgiven(graph, state)}
+    ends = {_MEANING.get(state.nodes[index].phase, RunPhase.FAILED) for index in unforgiven(graph, state)}
     ends |= {
         _OMITTED_BY_THE_RUN[node.reason]
         for node in state.nodes
@@ -41,15 +39,16 @@ def outcome(graph: Graph, state: RunState) -> RunPhase:
 
 
 def unforgiven(graph: Graph, state: RunState) -> Iterator[int]:
-    """Find the nodes whose end the run does not forgive.
+    """Find the nodes whose end the run does not forgive. A fan-out speaks for its items, as soon as it is known that it will fail.
 
     It forgives a node with ``continueOnFailure``, and one whose end another node deals with: a node whose ``depends`` names it,
     unless that was omitted. It does not forgive what it stopped itself.
     """
     if not any(state.counts[phase] + state.finally_counts[phase] for phase in _MEANING):
         return
-    for index, node in enumerate(state.nodes):
-        if node.phase in _MEANING and not _is_forgiven(graph, state, index):
+    for index, node in enumerate(state.nodes[: len(graph.nodes)]):
+        ends_badly = node.phase in _MEANING or node.failing_since is not None
+        if ends_badly and not _is_forgiven(graph, state, index):
             yield index
 
 
@@ -64,19 +63,15 @@ def _is_forgiven(graph: Graph, state: RunState, index: int) -> bool:
 
 def progress(state: RunState) -> str:
     """Give the nodes that ended well, of all nodes."""
-    done = sum(
-        counts[phase]
-        for counts in (state.counts, state.finally_counts)
-        for phase in (NodePhase.SUCCEEDED, NodePhase.SKIPPED)
-    )
-    return f"{done}/{len(state.nodes)}"
+    counts = state.leaves
+    return f"{counts[NodePhase.SUCCEEDED] + counts[NodePhase.SKIPPED]}/{counts.total()}"
 
 
 def tally(state: RunState) -> str:
     """Count the nodes by what they do, in one line."""
-    counts = state.counts + state.finally_counts
-    if counts[NodePhase.SUCCEEDED] == len(state.nodes):
-        return f"All {len(state.nodes)} nodes succeeded."
+    counts = state.leaves
+    if counts[NodePhase.SUCCEEDED] == counts.total():
+        return f"All {counts.total()} nodes succeeded."
     parts = [
         f"succeeded {counts[NodePhase.SUCCEEDED]}",
         f"failed {counts[NodePhase.FAILED] + counts[NodePhase.ERROR]}",
@@ -100,7 +95,7 @@ def first_failure(graph: Graph, state: RunState) -> int | None:
 
 
 def _blame(node: NodeState) -> tuple[bool, float]:
-    return node.phase is NodePhase.CANCELLED, node.finished_at or 0.0
+    return node.phase is NodePhase.CANCELLED, node.finished_at or node.failing_since or 0.0
 
 
 def failure_summary(graph: Graph, state: RunState) -> str | None:

@@ -56,7 +56,7 @@ def omission(graph: Graph, state: RunState, node: CompiledNode) -> Omitted | Non
 def _logic_omission(graph: Graph, state: RunState, node: CompiledNode) -> Omitted | None:
     if state.nodes[node.index].waiting_for or node.depends is None:
         return None
-    if node.depends.holds(lambda name: state.nodes[graph.index[name]].phase):
+    if node.depends.holds(lambda name: state.nodes[graph.index[name]]):
         return None
     ends = ", ".join(
         f"{name} is {state.nodes[graph.index[name]].phase.value}"

@@ -4,18 +4,20 @@ Rendering is deterministic: the same attempt of the same run renders to the same
 decisions depend on is therefore explicit; defaults that belong to the site (resources, publisher) are left to Bacalhau's own settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controller.api.bacalhau import META_SPEC_HASH
-from controller.api.dag import Artifact
+from controller.api.dag import Artifact, Input
 from controller.engine.artifacts import storage_source
 from controller.engine.expressions import as_text
+from controller.engine.fan_out import item_name
 from controller.engine.graph import CompiledNode, Graph
 from controller.engine.identity import (
     ATTEMPT_LABEL,
     DAG_LABEL,
+    ITEM_LABEL,
     NAMESPACE_LABEL,
     NODE_LABEL,
     UID_LABEL,
@@ -24,6 +26,9 @@ from controller.engine.identity import (
 )
 from controller.engine.parameters import bound, type_problems
 from controller.engine.problems import RenderError, shown
+
+Result = Artifact | None | Mapping[int, Artifact | None]
+"""What a node published; of a fan-out, what each item did that succeeded, by the items' numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +45,21 @@ class RunContext:
     """Seconds that one execution may take, where the job does not say itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A result that a job sees at a path; ``field`` is the input that asks for it."""
+
+    source: dict[str, Any]
+    target: str
+    field: str
+
+
 def render_job(
     *,
     node: CompiledNode,
     context: RunContext,
     attempt: int,
-    artifacts: Mapping[str, Artifact | None],
+    results: Mapping[str, Result],
     bindings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Give the Bacalhau job of one attempt of a node.
@@ -54,7 +68,7 @@ def render_job(
         node: the node to render.
         context: the run's identity and defaults.
         attempt: number of the attempt, from 1.
-        artifacts: published results of the nodes that this one mounts, by name.
+        results: published results of the nodes that this one mounts, by name.
         bindings: what expressions may read, from ``variables``.
 
     Raises:
@@ -63,7 +77,7 @@ def render_job(
     job = _evaluated(node, bindings)
     task = _task(job, node.field)
     _fill_engine(task)
-    _mount(task, node, artifacts)
+    _mount(task, _mounts(node, results, bindings))
     task["Timeouts"] = _timeouts(task.get("Timeouts") or {}, context, node.field)
     job |= {
         "Name": job_name(dag=context.name, uid=context.uid, node=node.name, attempt=attempt),
@@ -143,27 +157,58 @@ def _fill_engine(task: dict[str, Any]) -> None:
         task["Engine"] = engine | {"Params": {"Entrypoint": "_start"} | (engine.get("Params") or {})}
 
 
-def _mount(task: dict[str, Any], node: CompiledNode, artifacts: Mapping[str, Artifact | None]) -> None:
+def _mount(task: dict[str, Any], mounts: Iterable[Mount]) -> None:
+    """Add mounts to what the job itself mounts."""
     sources = list(task.get("InputSources") or [])
-    targets = [source.get("Target") for source in sources]
-    for number, item in enumerate(node.spec.inputs):
-        field = f"{node.field}.inputs[{number}]"
-        target = item.target or f"/inputs/{item.from_}"
-        if target in targets:
-            raise RenderError(f"{field}.target", f"{shown(target)} is already the target of an InputSource.")
-        artifact = artifacts.get(item.from_)
-        if artifact is None and item.optional:
-            continue
-        if artifact is None:
+    targets = {source.get("Target") for source in sources}
+    for mount in mounts:
+        if mount.target in targets:
             raise RenderError(
-                f"{field}.from",
-                f'node "{item.from_}" published nothing; give its job a Publisher (ipfs, s3 or local)'
-                ", or make the input optional.",
+                f"{mount.field}.target", f"{shown(mount.target)} is already the target of an InputSource."
             )
-        source = storage_source(artifact, output=item.output, field=f"{field}.output", producer=item.from_)
-        sources.append({"Source": source, "Target": target})
+        targets.add(mount.target)
+        sources.append({"Source": mount.source, "Target": mount.target})
     if sources:
         task["InputSources"] = sources
+
+
+def _mounts(
+    node: CompiledNode, results: Mapping[str, Result], bindings: Mapping[str, Any]
+) -> Iterator[Mount]:
+    parts = node.part.render(bindings)
+    for number, item in enumerate(node.spec.inputs):
+        field = f"{node.field}.inputs[{number}]"
+        part = _part(parts.get(str(number)), f"{field}.output")
+        target, result = item.target or f"/inputs/{item.from_}", results.get(item.from_)
+        if not isinstance(result, Mapping):
+            yield from _mounted(result, item, item.from_, part, target, field)
+            continue
+        for index, artifact in sorted(result.items()):
+            producer = item_name(item.from_, index)
+            yield from _mounted(artifact, item, producer, part, f"{target.rstrip('/')}/{index}", field)
+
+
+def _mounted(
+    artifact: Artifact | None, item: Input, producer: str, part: str | None, target: str, field: str
+) -> Iterator[Mount]:
+    if artifact:
+        source = storage_source(artifact, output=part, field=f"{field}.output", producer=producer)
+        yield Mount(source, target, field)
+    elif not item.optional:
+        raise RenderError(
+            f"{field}.from",
+            f'node "{producer}" published nothing; give its job a Publisher (ipfs, s3 or local)'
+            ", or make the input optional.",
+        )
+
+
+def _part(value: Any, field: str) -> str | None:
+    """Check the part of a result again that an expression may have given."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip("/") or value.startswith("/"):
+        raise RenderError(field, f"{shown(value)} is not a path inside a result.")
+    return value
 
 
 def _timeouts(given: Mapping[str, Any], context: RunContext, field: str) -> dict[str, Any]:
@@ -215,9 +260,11 @@ def _identified(job: dict[str, Any], node: CompiledNode, context: RunContext, at
         NAMESPACE_LABEL: context.namespace,
         DAG_LABEL: context.name,
         UID_LABEL: context.uid,
-        NODE_LABEL: node.name,
+        NODE_LABEL: node.item.node if node.item else node.name,
         ATTEMPT_LABEL: str(attempt),
     }
+    if node.item:
+        identity[ITEM_LABEL] = str(node.item.number)
     return job | {
         "Labels": _strings(job.get("Labels"), f"{node.field}.job.Labels") | identity,
         "Meta": _strings(job.get("Meta"), f"{node.field}.job.Meta")

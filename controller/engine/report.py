@@ -58,7 +58,7 @@ class Reporter:
     def _changed_nodes(self) -> dict[str, Any]:
         changed = sorted(self.run.state.changed)
         self.run.state.changed.clear()
-        return {self.run.graph.nodes[index].name: self._node(index) for index in changed}
+        return {self.run.nodes[index].name: self._node(index) for index in changed}
 
     def _node(self, index: int) -> dict[str, Any]:
         """Give a node's status with nulls for what is not there, so that a merge patch takes away what was."""

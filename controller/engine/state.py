@@ -1,12 +1,15 @@
 """The state of a run: what is known of each node, and the counts that make a pass cheap."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from controller.api.dag import Artifact, AttemptStatus, NodePhase, NodeStatus
+from controller.api.dag import Artifact, AttemptStatus, ItemsStatus, NodePhase, NodeStatus
 
 MAX_ATTEMPTS_SHOWN = 10
+
+LIVE_PHASES = tuple(phase for phase in NodePhase if phase.is_live)
 
 RETRYING = "Retrying"
 REPLACED = "Replaced"
@@ -45,6 +48,16 @@ class NodeState:
     """Its job has been asked to stop."""
     waiting_for: int = 0
     """Dependencies that have not ended yet."""
+    is_finally: bool = False
+    """It is one of the nodes of ``finally``."""
+    fan_out: int | None = None
+    """The fan-out that it is an item of."""
+    items: Counter[NodePhase] | None = None
+    """Its items by phase, once it is a fan-out that has some."""
+    failing_since: float | None = None
+    """Since when it is known that a fan-out will fail."""
+    files: tuple[str, ...] | None = None
+    """What lies in its published result, once that was asked for."""
 
     @property
     def is_between_attempts(self) -> bool:
@@ -81,6 +94,7 @@ class NodeState:
             first_started_at=first_started_at if first_started_at != started_at else None,
             retry_at=timestamp(self.retry_at),
             attempts=self.attempts or None,
+            items=_summary(self.items) if self.items else None,
         )
 
     @classmethod
@@ -131,13 +145,14 @@ class NodeState:
 
 @dataclass(slots=True)
 class RunState:
-    """The nodes of a run by their number in the graph. The first ``main`` of them are not part of ``finally``."""
+    """The nodes of a run by their number in the graph. Items of fan-outs follow, in the order in which they became known."""
 
     nodes: list[NodeState]
-    main: int
     counts: Counter[NodePhase] = field(default_factory=Counter)
     """Nodes by phase, those of ``finally`` apart."""
     finally_counts: Counter[NodePhase] = field(default_factory=Counter)
+    fan_outs: Counter[NodePhase] = field(default_factory=Counter)
+    """Those of them that have items, and so stand for others."""
     changed: set[int] = field(default_factory=set)
     """Nodes whose status has not been handed to the writer yet."""
     stoppable: set[int] = field(default_factory=set)
@@ -150,19 +165,50 @@ class RunState:
             index for index, node in enumerate(self.nodes) if node.phase is NodePhase.SUSPENDED
         )
         self.stoppable.update(index for index, node in enumerate(self.nodes) if node.is_stoppable)
-        self.counts.update(node.phase for node in self.nodes[: self.main])
-        self.finally_counts.update(node.phase for node in self.nodes[self.main :])
+        for node in self.nodes:
+            for counts in self._counts_of(node):
+                counts[node.phase] += 1
+
+    def _counts_of(self, node: NodeState) -> Iterator[Counter[NodePhase]]:
+        """Give the counts that a node takes part in."""
+        yield self.finally_counts if node.is_finally else self.counts
+        if node.items is not None:
+            yield self.fan_outs
+
+    def add_item(self, fan_out: int, item: NodeState) -> int:
+        """Add an item to a fan-out; gives the number that it has among the nodes."""
+        parent = self.nodes[fan_out]
+        if parent.items is None:
+            parent.items = Counter()
+            self.fan_outs[parent.phase] += 1
+        item.fan_out, item.is_finally = fan_out, parent.is_finally
+        self.nodes.append(item)
+        parent.items[item.phase] += 1
+        for counts in self._counts_of(item):
+            counts[item.phase] += 1
+        index = len(self.nodes) - 1
+        _keep(self.stoppable, index, item.is_stoppable)
+        return index
 
     def move(self, index: int, phase: NodePhase) -> None:
         """Put a node into another phase and keep the counts and sets true."""
         node = self.nodes[index]
-        counts = self.counts if index < self.main else self.finally_counts
-        counts[node.phase] -= 1
-        counts[phase] += 1
+        for counts in self._counts_of(node):
+            counts[node.phase] -= 1
+            counts[phase] += 1
+        if node.fan_out is not None:
+            self._count_item(node.fan_out, node.phase, phase)
         node.phase = phase
         self.changed.add(index)
         _keep(self.stoppable, index, node.is_stoppable)
         _keep(self.suspended, index, phase is NodePhase.SUSPENDED)
+
+    def _count_item(self, fan_out: int, before: NodePhase, after: NodePhase) -> None:
+        items = self.nodes[fan_out].items
+        if items is not None:
+            items[before] -= 1
+            items[after] += 1
+            self.changed.add(fan_out)
 
     def accept(self, index: int, job_id: str) -> None:
         """Note that Bacalhau accepted the job of a node."""
@@ -178,12 +224,19 @@ class RunState:
 
     def before_finally(self) -> "RunState":
         """Give the nodes that are not part of ``finally``, as a state of their own."""
-        return RunState(self.nodes[: self.main], self.main)
+        return RunState([node for node in self.nodes if not node.is_finally])
+
+    @property
+    def leaves(self) -> Counter[NodePhase]:
+        """The nodes by phase, with the items of a fan-out in place of it."""
+        return self.counts + self.finally_counts - self.fan_outs
 
     @property
     def live(self) -> int:
         """Nodes that have, or may have, an unfinished job."""
-        return sum(self.counts[phase] + self.finally_counts[phase] for phase in NodePhase if phase.is_live)
+        return sum(
+            self.counts[phase] + self.finally_counts[phase] - self.fan_outs[phase] for phase in LIVE_PHASES
+        )
 
     @property
     def pending(self) -> int:
@@ -199,6 +252,16 @@ class RunState:
     def unfinished_finally(self) -> int:
         """Nodes of ``finally`` that have not ended."""
         return sum(self.finally_counts[phase] for phase in NodePhase if not phase.is_terminal)
+
+
+def _summary(items: Counter[NodePhase]) -> ItemsStatus:
+    return ItemsStatus(
+        total=items.total(),
+        succeeded=items[NodePhase.SUCCEEDED],
+        failed=items[NodePhase.FAILED] + items[NodePhase.ERROR] + items[NodePhase.CANCELLED],
+        running=sum(items[phase] for phase in LIVE_PHASES),
+        skipped=items[NodePhase.SKIPPED] + items[NodePhase.OMITTED],
+    )
 
 
 def _keep(members: set[int], index: int, belongs: bool) -> None:

@@ -22,6 +22,10 @@ class StopCause(StrEnum):
     """The run no longer wants the node."""
 
 
+ENDED_BY_THE_RUN = frozenset({StopCause.CANCELLED.value, StopCause.RUN_TIMED_OUT.value})
+"""Reasons of nodes that were stopped because the run ended early. That is neither forgiven nor tried again."""
+
+
 def stop_reason(cause: StopCause, message: str) -> str:
     """Give the text that a stop request carries."""
     return f"{cause.value}: {message}"

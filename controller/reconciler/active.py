@@ -17,13 +17,17 @@ from controller import metrics
 from controller.api.bacalhau import Job, JobSighting
 from controller.api.dag import DAGSpec
 from controller.bacalhau.errors import BacalhauError, Refused, UnexpectedAnswer
+from controller.bacalhau.listing import list_files
 from controller.bacalhau.submission import Submitted, ensure_job
 from controller.engine import (
     Controls,
     Emit,
+    FilesListed,
+    FilesUnknown,
     JobLost,
     JobSeen,
     JobSubmitted,
+    ListFiles,
     Observation,
     Reporter,
     Run,
@@ -157,6 +161,8 @@ class ActiveRun:
                     self._spawn(self._submit(effect))
                 case StopJob():
                     self._spawn(self._stop(effect))
+                case ListFiles():
+                    self._spawn(self._list(effect))
                 case WakeAt():
                     self._wake(effect.time - now)
                 case Emit():
@@ -200,7 +206,7 @@ class ActiveRun:
             self.track(seen.node, seen.attempt, job.id, submitted_at=job.created_at)
         self.observe(recovered.sightings)
         found = {seen.node for seen in recovered.sightings}
-        for node in self.run.graph.nodes:
+        for node in self.run.nodes:
             state = self.run.state.nodes[node.index]
             if state.phase.is_live and state.job_id and node.name not in found:
                 submitted_at = state.started_at or time.time()
@@ -272,6 +278,20 @@ class ActiveRun:
         client, namespace = self.connection.client, self.run.context.bacalhau_namespace
         await client.stop(effect.job_id, namespace=namespace, reason=effect.reason)
         return await client.get(effect.job_id, namespace=namespace, executions=True)
+
+    async def _list(self, effect: ListFiles) -> None:
+        """Find out what lies in a result, until it is said or nobody can say."""
+        holder = self._holder(effect.node, 0)
+        self.observe([await self._persist(holder, partial(self._try_to_list, effect))])
+
+    async def _try_to_list(self, effect: ListFiles, failures: int) -> FilesListed | FilesUnknown:
+        try:
+            files = await list_files(effect.artifact, self.connection.ipfs)
+        except UnexpectedAnswer:
+            raise  # says nothing about the result: somebody else answered
+        except Refused as error:
+            return FilesUnknown(node=effect.node, message=str(error))
+        return FilesListed(node=effect.node, files=files)
 
     async def _persist(self, holder: Holder, attempt: Callable[[int], Awaitable[T]]) -> T:
         """Try again until Bacalhau gives a clear answer; ``attempt`` is told how often it has failed.
@@ -346,13 +366,15 @@ class ActiveRun:
 
     def _release(self, observation: Observation) -> None:
         """Give back the place of an attempt that has ended."""
-        has_ended = isinstance(observation, SubmissionRefused | JobLost) or (
-            isinstance(observation, JobSeen) and observation.sighting.job.state.is_terminal
-        )
-        if has_ended:
-            holder = self._holder(observation.node, observation.attempt)
-            self._holders.discard(holder)
-            self.connection.slots.release(holder)
+        match observation:
+            case SubmissionRefused() | JobLost():
+                self._give_back(self._holder(observation.node, observation.attempt))
+            case JobSeen() if observation.sighting.job.state.is_terminal:
+                self._give_back(self._holder(observation.node, observation.attempt))
+
+    def _give_back(self, holder: Holder) -> None:
+        self._holders.discard(holder)
+        self.connection.slots.release(holder)
 
     def _holder(self, node: str, attempt: int) -> Holder:
         return self._uid, node, attempt

@@ -15,8 +15,7 @@ from controller.api.bacalhau import Job, JobSighting
 from controller.bacalhau.client import BacalhauClient
 from controller.bacalhau.ipfs import IpfsApi
 from controller.engine import JobSeen, Run
-from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
-from controller.engine.state import NodeState
+from controller.engine.identity import ATTEMPT_LABEL, UID_LABEL, node_of
 from controller.reconciler.last_words import with_last_words
 
 MAX_LOOKUPS = 16
@@ -49,7 +48,7 @@ async def recover(run: Run, client: BacalhauClient, *, ipfs: IpfsApi | None = No
     found = [
         (node, attempt, job)
         for node, attempt, job in sorted(_attempts(jobs, run.context.uid), key=itemgetter(0, 1))
-        if node in run.graph.index and _is_news(run.node(node), attempt)
+        if run.is_news(node, attempt)
     ]
     found += [
         (node, run.node(node).attempt, job)
@@ -78,15 +77,10 @@ async def stop_all(client: BacalhauClient, *, namespace: str, uid: str, reason: 
     return len(left)
 
 
-def _is_news(node: NodeState, attempt: int) -> bool:
-    """Tell whether an attempt says more than the status. An older one does not, even if Bacalhau has lost those after it."""
-    return not node.phase.is_terminal and attempt >= node.attempt
-
-
 def _attempts(jobs: Iterable[Job], uid: str) -> Iterator[tuple[str, int, Job]]:
     """Give each job's node and attempt. Labels that are not ours, or are garbage, are somebody else's jobs."""
     for job in jobs:
-        node, attempt = job.meta.get(NODE_LABEL), _attempt(job)
+        node, attempt = node_of(job.meta), _attempt(job)
         if job.meta.get(UID_LABEL) == uid and node is not None and attempt is not None:
             yield node, attempt, job
 

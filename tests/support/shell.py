@@ -309,7 +309,7 @@ class World:
         specs = [job.spec for server in self.clusters.values() for job in server.jobs.values()]
         ours = [spec for spec in specs if uid in ("", spec["Meta"][UID_LABEL])]
         assert all(spec["Version"] == 1 for spec in ours), "a job was updated, and ran twice"
-        return sorted((spec["Meta"][NODE_LABEL], int(spec["Meta"][ATTEMPT_LABEL])) for spec in ours)
+        return sorted((node_of(spec["Meta"]) or "", int(spec["Meta"][ATTEMPT_LABEL])) for spec in ours)
 
     def writes(self, path: str) -> list[Any]:
         """The statuses that were sent for an object, each as a patch."""

@@ -29,7 +29,7 @@ from controller.engine import (
     WakeAt,
 )
 from controller.engine.expressions import compile_expression
-from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, fingerprint
+from controller.engine.identity import ATTEMPT_LABEL, fingerprint, node_of
 from controller.kube.merge import apply
 from tests.support.builders import CONTEXT, START, Json, execution
 
@@ -98,7 +98,7 @@ class SimulatedJob:
     @property
     def node(self) -> str:
         """The node that it belongs to."""
-        return str(self.spec["Meta"][NODE_LABEL])
+        return str(node_of(self.spec["Meta"]))
 
     @property
     def attempt(self) -> int:
@@ -186,7 +186,7 @@ class SimulatedBacalhau:
         if known is not None and known.state is not None:
             assert known.spec == spec, "a name was used for two jobs"
             return known
-        node, attempt = spec["Meta"][NODE_LABEL], int(spec["Meta"][ATTEMPT_LABEL])
+        node, attempt = node_of(spec["Meta"]), int(spec["Meta"][ATTEMPT_LABEL])
         planned = self.fates.get(node, ())
         fate = planned[attempt - 1] if attempt <= len(planned) else Fate.SUCCEEDS
         if fate is Fate.REFUSED:

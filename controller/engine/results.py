@@ -1,0 +1,46 @@
+"""What expressions may read of other nodes: ``nodes.<name>.…``."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from controller.api.dag import NodePhase
+from controller.engine.state import NodeState
+
+
+def result_of(node: NodeState) -> dict[str, Any]:
+    """Give what expressions may read of a node that has ended."""
+    return {
+        "phase": node.phase.value,
+        "reason": node.reason or "",
+        "message": node.message or "",
+        "exitCode": node.exit_code,
+        "jobID": node.job_id,
+        "stdout": node.stdout,
+        "json": _parsed(node.stdout),
+        "outputs": _outputs(node),
+    }
+
+
+def result_of_fan_out(node: NodeState, items: Iterable[NodeState]) -> dict[str, Any]:
+    """Give what expressions may read of a fan-out: what can be read of any node, and its items in their order."""
+    results = [result_of(item) for item in items]
+    phases = [result["phase"] for result in results]
+    return result_of(node) | {
+        "items": results,
+        "total": len(results),
+        "succeeded": phases.count(NodePhase.SUCCEEDED.value),
+    }
+
+
+def _outputs(node: NodeState) -> dict[str, Any]:
+    outputs = node.artifact.model_dump(by_alias=True, exclude_none=True) if node.artifact else {}
+    return outputs if node.files is None else outputs | {"files": list(node.files)}
+
+
+def _parsed(stdout: str | None) -> Any:
+    """Read what a program printed as JSON; None if it is something else."""
+    try:
+        return json.loads(stdout or "")
+    except (ValueError, RecursionError):
+        return None
