@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from controller.bacalhau import http
 from controller.bacalhau.http import Basic, Bearer
-from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
+from controller.engine.identity import ATTEMPT_LABEL, UID_LABEL, node_of
 from controller.kube.backoff import Backoff
 from controller.kube.budget import WriteBudget
 from controller.kube.events import EventRecorder

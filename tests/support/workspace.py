@@ -17,7 +17,7 @@ import httpx
 from controller.api import GROUP, VERSION
 from controller.api.bacalhau import Job
 from controller.api.dag import BacalhauDAG, DAGStatus, NodePhase, RunPhase
-from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL
+from controller.engine.identity import ATTEMPT_LABEL, node_of
 from dev.plane import ControlPlane
 from dev.servers.bacalhau import BacalhauServer
 from dev.servers.process import loopback_client
@@ -198,7 +198,7 @@ def jobs_in(namespace: str, server: BacalhauServer) -> list[Job]:
 
 def attempts(jobs: Iterable[Job]) -> list[tuple[str, int]]:
     """Node and attempt of each job, sorted; two of the same mean that an attempt was submitted twice."""
-    return sorted((job.meta[NODE_LABEL], int(job.meta[ATTEMPT_LABEL])) for job in jobs)
+    return sorted((node_of(job.meta) or "", int(job.meta[ATTEMPT_LABEL])) for job in jobs)
 
 
 async def _first(
