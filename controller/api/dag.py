@@ -93,6 +93,11 @@ class Input(Model):
         "Without it such an input is an Error.",
     )
 
+    @property
+    def path(self) -> str:
+        """Where the job sees the data."""
+        return (self.target or f"/inputs/{self.from_}").rstrip("/") or "/"
+
 
 class RetryPolicy(StrEnum):
     """Which ends of an attempt are followed by another."""

@@ -17,7 +17,7 @@ gives the same bytes.
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +55,20 @@ class Submitted:
 
 
 async def ensure_job(
-    client: BacalhauClient, job: Mapping[str, Any], *, doubtful: bool, ipfs: IpfsApi | None = None
+    client: BacalhauClient,
+    job: Mapping[str, Any],
+    *,
+    doubtful: bool,
+    ipfs: IpfsApi | None = None,
+    bundles: Collection[str] = (),
 ) -> Submitted:
     """Make sure that this job exists, once.
 
     Args:
         job: The job as Bacalhau takes it, with Name, Namespace and the hash under ``META_SPEC_HASH`` in Meta.
         doubtful: Whether an earlier call may have submitted it already.
-        ipfs: Follows paths inside IPFS inputs.
+        ipfs: Follows paths inside IPFS inputs, and makes directories of several of them.
+        bundles: Directories whose inputs, numbered from 0, may be mounted as one.
 
     Raises:
         Refused: it will never be accepted as it is (``NameTaken``, ``JobTooLarge``, ``InputUnresolved`` among them).
@@ -72,7 +78,7 @@ async def ensure_job(
     identity = _Identity.of(job)
     if doubtful and (found := await identity.look(client)):
         return found
-    prepared = await prepare(job, ipfs=ipfs)
+    prepared = await prepare(job, ipfs=ipfs, bundles=bundles)
     return await _put_until_decided(client, prepared, identity)
 
 
@@ -122,27 +128,35 @@ class _Identity:
         return Submitted(job_id=job.id, adopted=True, job=job)
 
 
-async def prepare(job: Mapping[str, Any], *, ipfs: IpfsApi | None) -> Mapping[str, Any]:
-    """The job as it is sent: IPFS inputs resolved and spelled for this job alone, its size checked.
+async def prepare(
+    job: Mapping[str, Any], *, ipfs: IpfsApi | None, bundles: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """The job as it is sent: IPFS inputs resolved, bundled and spelled for this job alone, its size checked.
 
     Raises:
         InputUnresolved: an IPFS input is not a CID, or names a path that cannot be followed.
         JobTooLarge: the job would be too large for Bacalhau to pass on.
         Transient: the IPFS node does not answer.
     """
-    tasks = [await _prepared_task(task, salt=job["Name"], ipfs=ipfs) for task in job.get("Tasks") or ()]
+    tasks = [
+        await _prepared_task(task, salt=job["Name"], ipfs=ipfs, bundles=bundles)
+        for task in job.get("Tasks") or ()
+    ]
     prepared = {**job, "Tasks": tasks}
     _check_size(prepared)
     return prepared
 
 
-async def _prepared_task(task: Mapping[str, Any], *, salt: str, ipfs: IpfsApi | None) -> Mapping[str, Any]:
+async def _prepared_task(
+    task: Mapping[str, Any], *, salt: str, ipfs: IpfsApi | None, bundles: Collection[str]
+) -> Mapping[str, Any]:
     sources = task.get("InputSources")
     if not sources:
         return task
-    resolved = [await _resolved_input(source, ipfs=ipfs) for source in sources]
-    bundled = await bundle(resolved, ipfs) if ipfs else resolved
-    spelled = [_spelled(entry, salt=f"{salt}/{index}") for index, entry in enumerate(bundled)]
+    resolved: Sequence[Mapping[str, Any]] = [await _resolved_input(source, ipfs=ipfs) for source in sources]
+    for directory in bundles:
+        resolved = await bundle(resolved, directory, ipfs) if ipfs else resolved
+    spelled = [_spelled(entry, salt=f"{salt}/{index}") for index, entry in enumerate(resolved)]
     return {**task, "InputSources": spelled}
 
 

@@ -13,6 +13,8 @@ class SubmitJob:
     node: str
     attempt: int
     job: dict[str, Any]
+    bundles: tuple[str, ...] = ()
+    """Directories of the job into which the results of a fan-out are mounted, and which could be mounted as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -406,12 +406,11 @@ class _Compiler:
         targets: set[str] = set()
         for number, item in enumerate(draft.spec.inputs):
             self._edge(draft, item.from_, f"{place}.inputs[{number}].from")
-            target = item.target or f"/inputs/{item.from_}"
-            if target in targets:
+            if item.path in targets:
                 self._problem(
-                    f"{place}.inputs[{number}].target", f"{shown(target)} is the target of another input."
+                    f"{place}.inputs[{number}].target", f"{shown(item.path)} is the target of another input."
                 )
-            targets.add(target)
+            targets.add(item.path)
         for name in draft.depends.names() if draft.depends else ():
             self._edge(draft, name, f"{place}.depends")
         for root, name in sorted(draft.references):

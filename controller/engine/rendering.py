@@ -179,13 +179,13 @@ def _mounts(
     for number, item in enumerate(node.spec.inputs):
         field = f"{node.field}.inputs[{number}]"
         part = _part(parts.get(str(number)), f"{field}.output")
-        target, result = item.target or f"/inputs/{item.from_}", results.get(item.from_)
+        result = results.get(item.from_)
         if not isinstance(result, Mapping):
-            yield from _mounted(result, item, item.from_, part, target, field)
+            yield from _mounted(result, item, item.from_, part, item.path, field)
             continue
         for index, artifact in sorted(result.items()):
             producer = item_name(item.from_, index)
-            yield from _mounted(artifact, item, producer, part, f"{target.rstrip('/')}/{index}", field)
+            yield from _mounted(artifact, item, producer, part, f"{item.path}/{index}", field)
 
 
 def _mounted(

@@ -603,8 +603,13 @@ class Run:
             return False
         # Why there is another attempt stays until its job is seen: a restart before that must not take it for a first one.
         self.state.move(index, NodePhase.SUBMITTED)
-        self._effects.append(SubmitJob(node=compiled.name, attempt=node.attempt, job=job))
+        self._effects.append(
+            SubmitJob(node=compiled.name, attempt=node.attempt, job=job, bundles=self._bundles(compiled))
+        )
         return True
+
+    def _bundles(self, compiled: CompiledNode) -> tuple[str, ...]:
+        return tuple(item.path for item in compiled.spec.inputs if self.index[item.from_] in self._fan_outs)
 
     def _fail_to_start(self, index: int, error: RenderError, now: float) -> None:
         verdict = Finished(phase=NodePhase.ERROR, reason="InvalidJob", message=one_line(str(error)))

@@ -244,6 +244,7 @@ class ActiveRun:
                     effect.job,
                     doubtful=failures > 0,
                     ipfs=self.connection.ipfs,
+                    bundles=effect.bundles,
                 )
         except UnexpectedAnswer:
             raise  # says nothing about the job: somebody else answered

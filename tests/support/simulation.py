@@ -186,7 +186,7 @@ class SimulatedBacalhau:
         if known is not None and known.state is not None:
             assert known.spec == spec, "a name was used for two jobs"
             return known
-        node, attempt = node_of(spec["Meta"]), int(spec["Meta"][ATTEMPT_LABEL])
+        node, attempt = node_of(spec["Meta"]) or "", int(spec["Meta"][ATTEMPT_LABEL])
         planned = self.fates.get(node, ())
         fate = planned[attempt - 1] if attempt <= len(planned) else Fate.SUCCEEDS
         if fate is Fate.REFUSED:

@@ -4,6 +4,7 @@ import pytest
 
 from controller.api.dag import NodePhase
 from controller.engine.logic import MAX_DEPTH, RESULTS, LogicError, parse_logic
+from controller.engine.state import NodeState
 
 P = NodePhase
 NAMES = ("a", "b", "c", "count-0", "v1.2", "v1.Failed", "2nd", "x_y")
@@ -11,7 +12,7 @@ NAMES = ("a", "b", "c", "count-0", "v1.2", "v1.Failed", "2nd", "x_y")
 
 def holds(source: str, **phases: NodePhase) -> bool:
     """Whether it holds if nodes ended so; those that are not named succeeded."""
-    return parse_logic(source, NAMES).holds(lambda name: phases.get(name, P.SUCCEEDED))
+    return parse_logic(source, NAMES).holds(lambda name: NodeState(phase=phases.get(name, P.SUCCEEDED)))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_not_binds_before_and_and_and_before_or(source: str, expected: bool) -> 
 def test_names_are_written_as_they_are(name: str) -> None:
     logic = parse_logic(f"{name} && !{name}.Errored", NAMES)
     assert list(logic.names()) == [name, name]
-    assert logic.holds(lambda _: P.SUCCEEDED)
+    assert logic.holds(lambda _: NodeState(phase=P.SUCCEEDED))
 
 
 def test_a_dot_may_belong_to_a_name_or_lead_to_a_result() -> None:

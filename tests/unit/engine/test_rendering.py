@@ -30,7 +30,7 @@ def rendered(document: Json, *, attempt: int = 1, artifact: Artifact | None = No
         node=graph.nodes[1],
         context=CONTEXT,
         attempt=attempt,
-        artifacts={"a": artifact},
+        results={"a": artifact},
         bindings=variables(graph, CONTEXT, results, {}),
     )
 
@@ -164,7 +164,7 @@ def test_rendering_leaves_the_template_as_it_is() -> None:
             node=graph.nodes[1],
             context=CONTEXT,
             attempt=1,
-            artifacts={"a": PLAIN},
+            results={"a": PLAIN},
             bindings=variables(graph, CONTEXT, {}, {}),
         )
         document["Tasks"][0]["InputSources"][0]["Source"]["Type"] = "changed"
@@ -421,7 +421,7 @@ def bytes_of(spec: Json) -> bytes:
         node=graph.nodes[1],
         context=CONTEXT,
         attempt=1,
-        artifacts={"a": PLAIN},
+        results={"a": PLAIN},
         bindings=variables(graph, CONTEXT, {}, {}),
     )
     return json.dumps(document).encode()

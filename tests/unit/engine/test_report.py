@@ -16,7 +16,7 @@ ABC = dag(node("a"), node("b"), node("c", after=["a"]))
 def ended(*nodes: NodeState) -> tuple[Graph, RunState]:
     """A graph of independent nodes, and what became of them."""
     graph = Graph.compile(dag(*(node(f"n{number}") for number in range(len(nodes)))))
-    return graph, RunState(list(nodes), main=len(nodes))
+    return graph, RunState(list(nodes))
 
 
 def ended_as(*phases: NodePhase) -> tuple[Graph, RunState]:
