@@ -6,7 +6,7 @@ import pytest
 
 from controller.api.dag import BacalhauDAG, RunPhase
 from controller.engine.identity import node_of
-from tests.support.controller import Controller
+from dev.servers.controller import Controller
 from tests.support.dags import manifest, step
 from tests.support.workspace import Workspace, attempts, cid, status
 
