@@ -45,6 +45,17 @@ async def test_parallelism_bounds_how_many_jobs_run_at_once(workspace: Workspace
     assert most_at_once(workspace.jobs(dag)) == 2
 
 
+async def test_a_connection_bounds_the_jobs_of_all_its_dags(workspace: Workspace) -> None:
+    workspace.connect("small", limits={"maxActiveJobs": 2})
+    nodes = [step(f"n{number}", "sleep", "100") for number in range(4)]
+    small = {"connectionRef": {"name": "small"}}
+    workspace.apply(manifest("one", *nodes, **small), manifest("other", *nodes, **small))
+
+    dags = [await workspace.succeeded("one"), await workspace.succeeded("other")]
+
+    assert most_at_once([job for dag in dags for job in workspace.jobs(dag)]) == 2
+
+
 async def test_the_graph_of_a_started_dag_cannot_change(workspace: Workspace) -> None:
     workspace.apply(manifest("frozen", step("slow", "sleep", "300")))
     await workspace.until("frozen", lambda dag: status(dag).start_time is not None)
