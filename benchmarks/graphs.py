@@ -85,6 +85,12 @@ def fan_in(width: int, **fields: Any) -> Document:
     return dag([*(node(name) for name in names), node("sink", inputs=names)], **fields)
 
 
+def fan_out(width: int) -> Document:
+    """One node that runs once for each of many items, and one that mounts the results of all of them."""
+    items = node("items", step="${{ string(item) }}") | {"forEach": {"range": {"count": width}}}
+    return dag([items, node("sink", inputs=["items"])])
+
+
 def misspelt(width: int) -> Document:
     """A node that depends on many that do not exist, though some with similar names do."""
     names = [f"n{number}" for number in range(width)]

@@ -21,9 +21,10 @@ Edges = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the tree: the guide lines left of the name, and the nodes it joins, if several."""
+    """A line of the tree: the guide lines left of the name, those left of what is below, and the nodes it joins, if several."""
 
     guide: str
+    below: str
     name: str
     joins: str
 
@@ -68,7 +69,7 @@ def _rows(edges: Edges) -> list[Row]:
     waiting = _siblings("", children.get(None, []))
     while waiting:
         guide, below, name = waiting.pop()
-        laid.append(Row(guide, name, _joins(edges[name])))
+        laid.append(Row(guide, below, name, _joins(edges[name])))
         waiting.extend(_siblings(below, children.get(name, [])))
     return laid
 

@@ -6,6 +6,7 @@ come from. How a graph becomes a tree is said in ``dev.tree``.
 
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,11 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.api.dag import BacalhauDAG, DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.engine.fan_out import item_name
 from dev.tree import Row, Tree, layout
 
 Clock = Callable[[], datetime]
 
 REFRESHES_PER_SECOND = 10
+MANY_ITEMS = 5
+"""Up to so many items of a fan-out are shown one by one."""
 PROGRESS_WIDTH = 30
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -110,13 +114,21 @@ def node_status(dag: BacalhauDAG, name: str) -> NodeStatus:
     return run_status(dag).nodes.get(name, PENDING)
 
 
+def unsuccessful_items(dag: BacalhauDAG, name: str) -> list[str]:
+    """Name the items of a fan-out that did not succeed, which are the only ones to be shown: there may be thousands."""
+    items = node_status(dag, name).items
+    names = [item_name(name, number) for number in range(items.total if items else 0)]
+    return [item for item in names if node_status(dag, item).phase in UNSUCCESSFUL]
+
+
 def changes(before: BacalhauDAG | None, after: BacalhauDAG) -> Iterator[str]:
     """Describe what changed its phase between two sightings of a run, nodes first."""
-    for node in (*after.spec.nodes, *after.spec.finally_):
-        old = node_status(before, node.name).phase if before else NodePhase.PENDING
-        status = node_status(after, node.name)
+    nodes = [node.name for node in (*after.spec.nodes, *after.spec.finally_)]
+    for name in chain.from_iterable([name, *unsuccessful_items(after, name)] for name in nodes):
+        old = node_status(before, name).phase if before else NodePhase.PENDING
+        status = node_status(after, name)
         if status.phase is not old:
-            yield _line(node.name, status.phase, elapsed(status, None), _detail(status))
+            yield _line(name, status.phase, elapsed(status, None), _detail(status))
     if before is None or run_phase(before) is not run_phase(after):
         yield _line(after.metadata.name, run_phase(after), None, run_status(after).message or "")
 
@@ -141,29 +153,50 @@ def render(dag: BacalhauDAG, tree: Tree, *, at: datetime) -> RenderableType:
     table.add_column(no_wrap=True, justify="right")
     table.add_column()  # rich narrows only what may wrap, so this column gives way; its texts are cut all the same
     for row in tree.nodes:
-        table.add_row(*_cells(row, node_status(dag, row.name), at))
+        _add(table, row, dag, at)
     if tree.last:
         table.add_row(Text("finally", style="dim"))
     for row in tree.last:
-        table.add_row(*_cells(row, node_status(dag, row.name), at))
+        _add(table, row, dag, at)
     return Group(_heading(dag, tree, at), table, *_message(dag))
 
 
-def _cells(row: Row, status: NodeStatus, at: datetime) -> tuple[RenderableType, ...]:
-    """What is shown of a node: its place, its phase, the time that it took, and its result or what is wrong."""
+def _add(table: Table, row: Row, dag: BacalhauDAG, at: datetime) -> None:
+    """Show a node, and of a fan-out the first items that did not succeed."""
+    name = Text.assemble((row.guide, "dim"), row.name, (row.joins, "dim"), no_wrap=True, overflow="ellipsis")
+    table.add_row(name, *_cells(node_status(dag, row.name), at))
+    items = unsuccessful_items(dag, row.name)
+    for item in items[:MANY_ITEMS]:
+        table.add_row(_below(row, item), *_cells(node_status(dag, item), at))
+    if len(items) > MANY_ITEMS:
+        table.add_row(_below(row, f"… and {len(items) - MANY_ITEMS} more"))
+
+
+def _below(row: Row, what: str) -> Text:
+    return Text.assemble((f"{row.below}  ", "dim"), what, no_wrap=True, overflow="ellipsis")
+
+
+def _cells(status: NodeStatus, at: datetime) -> tuple[RenderableType, ...]:
+    """What is shown of a node: its phase, the time that it took, and its result or what is wrong."""
     took = elapsed(status, at)
     style = "red" if status.phase in UNSUCCESSFUL else "dim"
-    return (
-        Text.assemble((row.guide, "dim"), row.name, (row.joins, "dim"), no_wrap=True, overflow="ellipsis"),
-        _phase_text(status.phase, at),
-        "" if took is None else duration(took),
-        Text(_detail(status), style=style, no_wrap=True, overflow="ellipsis"),
-    )
+    phase = _phase_text(status.phase, at)
+    if status.items:
+        phase.append(f" {status.items.succeeded + status.items.skipped}/{status.items.total}")
+    detail = Text(_detail(status), style=style, no_wrap=True, overflow="ellipsis")
+    return phase, "" if took is None else duration(took), detail
+
+
+def _progress(status: NodeStatus) -> tuple[int, int]:
+    """How many of its items have ended, of how many; a node without items is one."""
+    if items := status.items:
+        return items.succeeded + items.failed + items.skipped, items.total
+    return int(status.phase.is_terminal), 1
 
 
 def _heading(dag: BacalhauDAG, tree: Tree, at: datetime) -> RenderableType:
-    done = sum(node_status(dag, row.name).phase.is_terminal for row in tree.rows)
-    total = len(tree.rows)
+    progress = [_progress(node_status(dag, row.name)) for row in tree.rows]
+    done, total = (sum(counts) for counts in zip(*progress, strict=True))
     status = run_status(dag)
     heading = Table.grid(padding=(0, 2))
     heading.add_row(

@@ -121,6 +121,43 @@ def test_the_last_nodes_have_a_heading_of_their_own() -> None:
     assert last[1].split()[-2:] == ["Running", "1.0s"]
 
 
+def fan_out(*unsuccessful: int, total: int = 8) -> dict[str, Any]:
+    """The status of a run whose node ``count`` has items, of which these failed and three succeeded."""
+    items = {"total": total, "succeeded": 3, "failed": len(unsuccessful), "running": 1}
+    failed = {"phase": "Failed", "message": "exit code 7: no such file"}
+    return {
+        "phase": "Running",
+        "nodes": {
+            "count": {"phase": "Running", "items": items},
+            "count[0]": {"phase": "Succeeded"},
+            **{f"count[{number}]": failed for number in unsuccessful},
+        },
+    }
+
+
+def test_a_fan_out_is_a_line_with_its_progress_and_one_for_each_item_that_failed() -> None:
+    run = dag({"count": [], "sum": ["count"]}, fan_out(2, 6))
+    heading, count, second, sixth, last = drawn(run)
+    assert heading.split()[-2] == "5/9"
+    assert count.split()[:2] == ["└─", "count"]
+    assert count.split()[-2:] == ["Running", "3/8"]
+    assert second.split() == ["count[2]", "✘", "Failed", "exit", "code", "7:", "no", "such", "file"]
+    assert sixth.split()[0] == "count[6]"
+    assert last.split()[:2] == ["└─", "sum"]
+    assert second.index("count[2]") > count.index("count")
+
+
+def test_many_items_that_failed_are_counted() -> None:
+    lines = drawn(dag({"count": []}, fan_out(*range(1, 98), total=100)))
+    assert len(lines) == 2 + watch.MANY_ITEMS + 1
+    assert lines[-1].strip() == f"… and {97 - watch.MANY_ITEMS} more"
+
+
+async def test_a_log_tells_of_the_items_that_failed() -> None:
+    lines = await lines_of(dag({"count": []}, fan_out(1)), dag({"count": []}, fan_out(1, 2)))
+    assert [line.split()[2] for line in lines] == ["count", "count[1]", "words", "count[2]"]
+
+
 async def test_a_log_tells_of_the_last_nodes_too() -> None:
     status = {"phase": "Running", "nodes": {"notify": {"phase": "Queued"}}}
     first, *_ = await lines_of(dag({"split": []}, status, last=["notify"]))
