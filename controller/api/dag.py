@@ -316,9 +316,15 @@ class Rerun(Model):
     )
     nodes: Annotated[list[Name], Field(max_length=MAX_NODES)] = Field(
         [],
-        description="Nodes to run again, with all that depends on them. Default: those that did not succeed.",
+        description="Further nodes to run again, with all that depends on them, although they succeeded.",
         json_schema_extra=ATOMIC_LIST,
     )
+
+
+class Reuse(Model):
+    """Names an earlier DAG whose results are taken over."""
+
+    name: ResourceName = Field(description="Name of a BacalhauDAG in the same namespace.")
 
 
 class Output(Model):
@@ -404,7 +410,12 @@ class DAGSpec(Model):
     retry: Rerun | None = Field(
         None,
         description="Has a run that has ended go on with what did not succeed: set id to any new value. Nodes that "
-        "succeeded keep their results.",
+        "succeeded keep their results, unless they are named here or depend on what runs again.",
+    )
+    reuse_from: Reuse | None = Field(
+        None,
+        description="Takes over the results of an earlier DAG that has ended, however it ended: of the nodes that succeeded there and "
+        "are written here as they were there, with all that they depend on. The other nodes run.",
     )
     shutdown: Shutdown | None = Field(
         None,
@@ -496,6 +507,9 @@ class NodeStatus(Model):
     )
     job_id: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, alias="jobID", description="Bacalhau job of the latest attempt."
+    )
+    job_namespace: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        None, description="Bacalhau namespace of that job, if it is not the run's: the result was taken over."
     )
     started_at: Timestamp | None = Field(
         None, description="When Bacalhau accepted the job of the latest attempt."

@@ -69,13 +69,26 @@ DEPENDS_OR_DEPENDENCIES: Final[Rule] = {
     "message": "a node has either depends or dependencies",
 }
 
+NOT_ITS_OWN_HEIR: Final[Rule] = {
+    "rule": "!has(self.spec.reuseFrom) || self.spec.reuseFrom.name != self.metadata.name",
+    "message": "spec.reuseFrom names the DAG itself: name an earlier one, or set spec.retry.id to run this one again",
+    "fieldPath": ".spec.reuseFrom.name",
+}
+
+NEW_NODES_NEED_A_NEW_ID: Final[Rule] = {
+    "rule": "self.id != oldSelf.id || has(self.nodes) == has(oldSelf.nodes) && (!has(self.nodes) || self.nodes == oldSelf.nodes)",
+    "message": "spec.retry.nodes changed but spec.retry.id did not: set another id, or nothing runs again",
+    "fieldPath": ".id",
+}
+
 EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
     "rule": "has(self.tokenSecretRef) != has(self.basicSecretRef)",
     "message": "auth needs exactly one of tokenSecretRef and basicSecretRef",
 }
 
 DAG_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "": tuple(_frozen_graph()),
+    "": (*_frozen_graph(), NOT_ITS_OWN_HEIR),
+    "spec.retry": (NEW_NODES_NEED_A_NEW_ID,),
     "spec.nodes[]": (EXACTLY_ONE_JOB, NO_SELF_DEPENDENCY, DEPENDS_OR_DEPENDENCIES),
     "spec.finally[]": (EXACTLY_ONE_JOB,),
 }

@@ -20,10 +20,13 @@ from controller.engine.problems import InvalidDAG
 from controller.engine.rendering import RunContext
 from controller.engine.report import Reporter, rejection
 from controller.engine.rerun import reset
+from controller.engine.reuse import Candidate, Earlier, reuse
 from controller.engine.run import Run
 
 __all__ = [
+    "Candidate",
     "Controls",
+    "Earlier",
     "Effect",
     "Emit",
     "FilesListed",
@@ -45,5 +48,6 @@ __all__ = [
     "graph_hash",
     "rejection",
     "reset",
+    "reuse",
     "run_namespace",
 ]

@@ -42,6 +42,8 @@ class CompiledNode:
     dependents: tuple[int, ...]
     reads: tuple[int, ...]
     """Nodes whose results expressions read: those of the job, of the arguments and of ``when``."""
+    references: frozenset[tuple[str, str]]
+    """All that these expressions read, as of ``Expression.references``."""
     depends: Logic | None
     """When the node starts, if that is not simply that all its dependencies went well."""
     when: Expression | None
@@ -524,6 +526,7 @@ def _finished(number: int, draft: _Draft) -> CompiledNode:
         dependencies=tuple(draft.dependencies),
         dependents=tuple(draft.dependents),
         reads=tuple(draft.reads),
+        references=draft.references,
         depends=draft.depends,
         when=draft.when,
         retry_condition=draft.retry_condition,

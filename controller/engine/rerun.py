@@ -15,12 +15,13 @@ _KEPT = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
 
 
 def reset(graph: Graph, nodes: Mapping[str, NodeStatus], chosen: Iterable[str] = ()) -> dict[str, NodeStatus]:
-    """Give the nodes that run again, as they are before their next attempt.
+    """Give the nodes that run again, as they are before their next attempt: those that did not go well, those that were chosen,
+    all that depends on either, and with them the nodes of ``finally``. None if that would be these last ones alone.
 
     Args:
         graph: the graph of the run.
         nodes: how the nodes ended.
-        chosen: nodes to run again whatever became of them. By default those that did not go well.
+        chosen: nodes to run again whatever became of them.
 
     Raises:
         InvalidDAG: a chosen node does not exist.
@@ -32,20 +33,18 @@ def reset(graph: Graph, nodes: Mapping[str, NodeStatus], chosen: Iterable[str] =
     ]
     if problems:
         raise InvalidDAG(problems)
-    roots = [graph.index[name] for name in chosen] or _failed(graph, nodes)
+    roots = [*(graph.index[name] for name in chosen), *_unsuccessful(graph, nodes)]
     again = closure(roots, lambda index: graph.nodes[index].dependents)
-    again |= set(range(graph.main, len(graph.nodes)))
+    again.update(range(graph.main, len(graph.nodes)) if roots else ())
     return {
         graph.nodes[index].name: _before_next_attempt(nodes.get(graph.nodes[index].name))
         for index in sorted(again)
     }
 
 
-def _failed(graph: Graph, nodes: Mapping[str, NodeStatus]) -> list[int]:
+def _unsuccessful(graph: Graph, nodes: Mapping[str, NodeStatus]) -> list[int]:
     return [
-        node.index
-        for node in graph.nodes[: graph.main]
-        if node.name not in nodes or nodes[node.name].phase not in _KEPT
+        node.index for node in graph.nodes if node.name not in nodes or nodes[node.name].phase not in _KEPT
     ]
 
 

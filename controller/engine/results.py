@@ -16,9 +16,8 @@ def result_of(node: NodeState) -> dict[str, Any]:
         "message": node.message or "",
         "exitCode": node.exit_code,
         "jobID": node.job_id,
-        "stdout": node.stdout,
-        "json": _parsed(node.stdout),
         "outputs": _outputs(node),
+        **_printed(node),
     }
 
 
@@ -31,6 +30,13 @@ def result_of_fan_out(node: NodeState, items: Iterable[NodeState]) -> dict[str, 
         "total": len(results),
         "succeeded": phases.count(NodePhase.SUCCEEDED.value),
     }
+
+
+def _printed(node: NodeState) -> dict[str, Any]:
+    """Give the output of a program. Where the result was taken over and Bacalhau no longer knows its job, it is missing, not null."""
+    if node.stdout is None and node.job_namespace:
+        return {}
+    return {"stdout": node.stdout, "json": _parsed(node.stdout)}
 
 
 def _outputs(node: NodeState) -> dict[str, Any]:

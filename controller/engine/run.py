@@ -522,7 +522,8 @@ class Run:
         ends = [
             node.finished_at for node in self.state.nodes[: self.graph.main] if node.finished_at is not None
         ]
-        return finally_deadline(timeouts, started_at, max(ends, default=started_at))
+        # A result that was taken over, or kept by a rerun, is older than the run.
+        return finally_deadline(timeouts, started_at, max([started_at, *ends]))
 
     def _cancel(
         self, scope: Scope, reason: str, why: str, now: float, cause: StopCause = StopCause.CANCELLED

@@ -23,6 +23,8 @@ class NodeState:
     phase: NodePhase = NodePhase.PENDING
     attempt: int = 0
     job_id: str | None = None
+    job_namespace: str | None = None
+    """Bacalhau namespace of the job, if it is another run's: the result was taken over."""
     started_at: float | None = None
     finished_at: float | None = None
     exit_code: int | None = None
@@ -82,6 +84,7 @@ class NodeState:
             phase=self.phase,
             attempt=self.attempt or None,
             job_id=self.job_id,
+            job_namespace=self.job_namespace,
             started_at=started_at,
             finished_at=timestamp(self.finished_at),
             exit_code=self.exit_code,
@@ -110,6 +113,7 @@ class NodeState:
             phase=status.phase if was_sent else NodePhase.PENDING,
             attempt=(status.attempt or 0) if was_sent else (status.attempt or 1) - 1,
             job_id=status.job_id,
+            job_namespace=status.job_namespace,
             started_at=unix_time(status.started_at),
             finished_at=unix_time(status.finished_at),
             exit_code=status.exit_code,
@@ -138,7 +142,8 @@ class NodeState:
 
     def clear_attempt(self) -> None:
         """Make room for the next attempt."""
-        self.job_id = self.started_at = self.finished_at = self.running_since = None
+        self.job_id = self.job_namespace = None
+        self.started_at = self.finished_at = self.running_since = None
         self.exit_code = self.reason = self.message = self.artifact = self.stdout = self.retry_at = None
         self.stopping = False
 

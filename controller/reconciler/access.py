@@ -12,7 +12,7 @@ ReadSecret = Callable[..., Awaitable[str]]
 
 
 class Unresolved(Exception):
-    """A connection that does not exist, or refers to something that does not exist or is of no use."""
+    """Something that is referred to, such as a connection or its Secret, does not exist, or is of no use now."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
 from controller.api.dag import (
     DEFAULT_CONNECTION,
     BacalhauDAG,
@@ -26,18 +24,13 @@ from controller.api.dag import (
 from controller.bacalhau.errors import BacalhauError
 from controller.engine import (
     Controls,
-    Emit,
     Graph,
-    InvalidDAG,
     Reporter,
     Run,
     RunContext,
     rejection,
-    reset,
     run_namespace,
 )
-from controller.engine.problems import shown
-from controller.engine.state import timestamp
 from controller.engine.stopping import StopCause, stop_reason
 from controller.kube import finalizer
 from controller.kube.budget import WriteBudget
@@ -52,12 +45,15 @@ from controller.reconciler.active import SPEC_CHANGED, ActiveRun
 from controller.reconciler.connection import Connection, Key, Problem, problem_of
 from controller.reconciler.pool import ConnectionPool
 from controller.reconciler.recovery import recover, stop_all
+from controller.reconciler.rerun import Opening, refused, reopened
 from controller.reconciler.resources import DAGS
+from controller.reconciler.reuse import begun, read_earlier
+from controller.reconciler.specs import Unfit, compiled
+from controller.reconciler.standing import has_ended, has_started, is_settled, status_of, wants_rerun
 
 _log = logging.getLogger(__name__)
 
 LAST_WRITES_SECONDS = 3.0
-MAX_PROBLEMS_SHOWN = 5
 MAX_MESSAGE = 1024
 
 DELETED = stop_reason(StopCause.CANCELLED, "the DAG is being deleted")
@@ -100,7 +96,7 @@ class DAGReconciler:
             return
         if writer:
             writer.observe(body)
-        if deleted or (key not in self._active and _is_settled(body)):
+        if deleted or (key not in self._active and is_settled(body)):
             self._bodies.pop(key, None)
             if known is None and writer is None:
                 return
@@ -142,7 +138,7 @@ class DAGReconciler:
             await self._delete(key, body)
         elif key not in self._active and writer and writer.is_stale(body):
             return  # the watch will bring what is newer
-        elif key not in self._active and _has_ended(body, self._status(key, body)):
+        elif key not in self._active and has_ended(body, self._status(key, body)):
             await self._settle(key, body)
         else:
             await self._advance(key, body)
@@ -184,15 +180,18 @@ class DAGReconciler:
     async def _begin(self, key: Key, body: Body) -> ActiveRun | None:
         """Start a run, or take up one that an earlier process left. Says in the status why it cannot."""
         try:
-            dag, graph = _compiled(body)
-        except _Unfit as error:
+            dag, graph = compiled(body)
+        except Unfit as error:
             self._reject(key, body, error.problem)
             return None
         if dag.status and dag.status.graph_hash not in (None, graph.hash):
             self._reject(key, body, SPEC_CHANGED)
             return None
         try:
-            return await self._take_up(key, body, dag, graph)
+            if dag.spec.reuse_from and not has_started(self._status(key, body)):
+                await self._take_over(key, body, dag, graph)
+            else:
+                return await self._take_up(key, body, dag, graph)
         except Conflict:
             self.observe(await self._writer(key, body).stored.read(), deleted=False)
         except (Unresolved, BacalhauError) as error:
@@ -203,7 +202,7 @@ class DAGReconciler:
         connection = await self._pool.require(_connection_key(body), user=key)
         writer = self._writer(key, body)
         await finalizer.hold(writer.stored)
-        run = Run(graph, _context(body, connection), dag.status if _has_started(_status(body)) else None)
+        run = Run(graph, _context(body, connection), dag.status if has_started(status_of(body)) else None)
         recovered = await recover(run, connection.client, ipfs=connection.ipfs)
         active = ActiveRun(
             run=run,
@@ -219,6 +218,25 @@ class DAGReconciler:
         active.resume(recovered)
         return active
 
+    async def _take_over(self, key: Key, body: Body, dag: BacalhauDAG, graph: Graph) -> None:
+        """Write down what an earlier DAG leaves to this one. The run itself begins when the watch brings that back."""
+        writer = self._writer(key, body)
+        if not writer.idle:
+            writer.when_idle(partial(self._queue.add, key))
+            return
+        earlier = await read_earlier(self._objects, dag)
+        if self._bodies.get(key) is body:
+            self._open(key, body, begun(dag, graph, earlier, now=time.time()))
+
+    def _open(self, key: Key, body: Body, opening: Opening) -> None:
+        """Write down how a run begins, or begins again, before anything starts, and tell people."""
+        delta, event = opening
+        writer = self._writer(key, body)
+        announce = partial(
+            self._events.emit, writer.stored.ref, type=event.type, reason=event.reason, message=event.message
+        )
+        writer.update(delta, urgent=True, on_written=announce)
+
     def _postpone(self, key: Key, body: Body, error: Unresolved | BacalhauError) -> None:
         """Say what the DAG waits for, and try again. The connection wakes it as soon as it can go on."""
         if isinstance(error, Unresolved):
@@ -233,7 +251,7 @@ class DAGReconciler:
 
         One that has started only waits for its spec to be restored: its jobs may still run.
         """
-        if _has_started(self._status(key, body)):
+        if has_started(self._status(key, body)):
             self._say(key, body, SPEC_CHANGED)
         else:
             self._say(key, body, problem, phase=RunPhase.ERROR)
@@ -276,7 +294,7 @@ class DAGReconciler:
 
     async def _settle(self, key: Key, body: Body) -> None:
         """Deal with a DAG that has ended and has no run in memory: run it again if that is asked, or let go of it."""
-        if _wants_rerun(body, self._status(key, body)):
+        if wants_rerun(body, self._status(key, body)):
             self._reopen(key, body)
             return
         await finalizer.release(self._writer(key, body).stored)
@@ -285,15 +303,12 @@ class DAGReconciler:
     def _reopen(self, key: Key, body: Body) -> None:
         """Write down what runs again. The run itself begins when the watch brings that back."""
         try:
-            delta, event = _reopened(body)
-        except (ValidationError, InvalidDAG) as error:
-            delta = {"retryID": body["spec"]["retry"]["id"]}
-            event = Emit(type="Warning", reason="InvalidRetry", message=str(error))
-        writer = self._writer(key, body)
-        announce = partial(
-            self._events.emit, writer.stored.ref, type=event.type, reason=event.reason, message=event.message
-        )
-        writer.update(delta, urgent=True, on_written=announce)
+            dag, graph = compiled(body)
+        except Unfit as error:
+            self._open(key, body, refused(body["spec"]["retry"]["id"], error.problem.message))
+        else:
+            nodes = dag.status.nodes if dag.status else {}
+            self._open(key, body, reopened(graph, dag.spec, nodes, now=time.time()))
 
     async def _delete(self, key: Key, body: Body) -> None:
         """Stop the jobs of a DAG that is being deleted, for a bounded time, and let it go.
@@ -330,7 +345,7 @@ class DAGReconciler:
         """Stop what runs; tell whether nothing does any more."""
         active = self._active.get(key)
         if active is None:
-            return _has_ended(body, self._status(key, body)) or await self._sweep(key, body)
+            return has_ended(body, self._status(key, body)) or await self._sweep(key, body)
         active.advance(
             Controls(cancel=True),
             generation=body["metadata"]["generation"],
@@ -379,7 +394,7 @@ class DAGReconciler:
     def _status(self, key: Key, body: Body) -> Mapping[str, Any]:
         """Give the newest known status, which a copy from the watch may lag behind."""
         writer = self._writers.get(key)
-        return writer.stored.status if writer else _status(body)
+        return writer.stored.status if writer else status_of(body)
 
     def _writer(self, key: Key, body: Body) -> StatusWriter:
         if key not in self._writers:
@@ -409,28 +424,6 @@ def _controls(spec: Mapping[str, Any]) -> Controls:
     )
 
 
-class _Unfit(Exception):
-    """A DAG that cannot run as it is written."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__(problem.message)
-
-
-def _compiled(body: Body) -> tuple[BacalhauDAG, Graph]:
-    try:
-        dag = parse_dag(dict(body))
-        return dag, Graph.compile(dag.spec)
-    except ValidationError as error:
-        raise _Unfit(Problem("InvalidSpec", _readable(error))) from None
-    except InvalidDAG as error:
-        raise _Unfit(Problem("InvalidDAG", str(error))) from None
-    except (RecursionError, ValueError):
-        raise _Unfit(
-            Problem("InvalidSpec", "A value of the spec is nested too deeply. Flatten it.")
-        ) from None
-
-
 def _context(body: Body, connection: Connection) -> RunContext:
     metadata = body["metadata"]
     return RunContext(
@@ -445,7 +438,7 @@ def _context(body: Body, connection: Connection) -> RunContext:
 
 def _bacalhau_namespace(body: Body, connection: Connection) -> str:
     """Give the Bacalhau namespace of a run: the one that it started with, whatever the connection says by now."""
-    recorded: str | None = _status(body).get("bacalhauNamespace")
+    recorded: str | None = status_of(body).get("bacalhauNamespace")
     return recorded or connection.access.spec.bacalhau_namespace or _own_namespace(body)
 
 
@@ -454,66 +447,6 @@ def _own_namespace(body: Body) -> str:
     return run_namespace(namespace=metadata["namespace"], dag=metadata["name"], uid=metadata["uid"])
 
 
-def _status(body: Body) -> Mapping[str, Any]:
-    status: Mapping[str, Any] = body.get("status") or {}
-    return status
-
-
-def _has_started(status: Mapping[str, Any]) -> bool:
-    return bool(status.get("startTime"))
-
-
-def _has_ended(body: Body, status: Mapping[str, Any]) -> bool:
-    """Tell whether nothing remains to be done. A DAG that was rejected before it started has a chance with each new spec."""
-    if not status.get("phase") or not RunPhase(status["phase"]).is_terminal:
-        return False
-    return _has_started(status) or status.get("observedGeneration") == body["metadata"]["generation"]
-
-
-def _wants_rerun(body: Body, status: Mapping[str, Any]) -> bool:
-    """Tell whether a DAG that ran and ended has been asked, since then, to go on with what did not go well."""
-    asked = (body["spec"].get("retry") or {}).get("id")
-    return bool(asked) and asked != status.get("retryID") and _has_started(status)
-
-
-def _reopened(body: Body) -> tuple[dict[str, Any], Emit]:
-    """Give the merge patch that opens a run again, and what to tell people.
-
-    Raises:
-        InvalidDAG: it names a node that does not exist.
-    """
-    dag = parse_dag(dict(body))
-    asked, known = dag.spec.retry, dag.status.nodes if dag.status else {}
-    again = reset(Graph.compile(dag.spec), known, asked.nodes if asked else ())
-    message = f"Running {len(again)} nodes again."
-    delta = {
-        "retryID": asked.id if asked else None,
-        "phase": RunPhase.PENDING.value,
-        "message": message,
-        "startTime": timestamp(time.time()),
-        "completionTime": None,
-        "outputs": None,
-        "nodes": {name: node.model_dump(by_alias=True, mode="json") for name, node in again.items()},
-    }
-    return delta, Emit(type="Normal", reason="RunningAgain", message=message)
-
-
-def _is_settled(body: Body) -> bool:
-    """Tell whether a DAG has ended, does not hold the finalizer any more, and is not asked to run again."""
-    status = _status(body)
-    is_held = finalizer.FINALIZER in body["metadata"].get("finalizers", ())
-    return _has_ended(body, status) and not is_held and not _wants_rerun(body, status)
-
-
 def _connection_key(body: Body) -> Key:
     name = (body["spec"].get("connectionRef") or {}).get("name", DEFAULT_CONNECTION.name)
     return body["metadata"]["namespace"], name
-
-
-def _readable(error: ValidationError) -> str:
-    """Name each field and value that the schema does not allow."""
-    problems = [
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} (it is {shown(problem['input'])})"
-        for problem in error.errors(include_url=False)
-    ]
-    return "; ".join(problems[:MAX_PROBLEMS_SHOWN])

@@ -56,7 +56,26 @@ async def recover(run: Run, client: BacalhauClient, *, ipfs: IpfsApi | None = No
         for job in jobs
         if job.id == job_id
     ]
-    return Recovered(sightings=await _look_up(found, client, ipfs))
+    here, elsewhere = await _look_up(found, client, ipfs), await _taken_over(run, client)
+    return Recovered(sightings=[*here, *elsewhere])
+
+
+async def _taken_over(run: Run, client: BacalhauClient) -> list[JobSeen]:
+    """Look up the jobs of earlier runs whose results were taken over, and whose output is still to be read."""
+    places = asyncio.Semaphore(MAX_LOOKUPS)
+
+    async def look_up(node: str, job_id: str, namespace: str) -> JobSeen | None:
+        async with places:
+            job = await client.get(job_id, namespace=namespace, executions=True)
+        attempt = run.node(node).attempt
+        return JobSeen(node=node, attempt=attempt, sighting=JobSighting(job=job)) if job else None
+
+    needed = [(node, job_id, run.node(node).job_namespace) for node, job_id in run.missing_stdout()]
+    own = run.context.bacalhau_namespace
+    seen = await _all(
+        look_up(node, job_id, place) for node, job_id, place in needed if place and place != own
+    )
+    return [found for found in seen if found]
 
 
 async def stop_all(client: BacalhauClient, *, namespace: str, uid: str, reason: str) -> int:

@@ -324,6 +324,11 @@ def nodes_of(manifest: Object) -> Any:
             r"spec\.nodes\[0\]\.job\.Tasks: Too many: 2: must have at most 1 item",
             id="two tasks",
         ),
+        pytest.param(
+            lambda it: it["spec"].update(reuseFrom={"name": "run"}),
+            r"spec\.reuseFrom\.name: Invalid value: .*spec\.reuseFrom names the DAG itself",
+            id="results of its own",
+        ),
     ],
 )
 def test_refuses_a_dag_and_names_field_and_value(here: Namespace, change: Change, message: str) -> None:
@@ -396,6 +401,7 @@ GRAPH_CHANGES: dict[str, Change] = {
     "outputs": lambda it: it["spec"].update(outputs=[{"name": "total", "from": "count"}]),
     "failurePolicy": lambda it: it["spec"].update(failurePolicy="RunAll"),
     "connectionRef": lambda it: it["spec"].update(connectionRef={"name": "other"}),
+    "reuseFrom": lambda it: it["spec"].update(reuseFrom={"name": "earlier"}),
 }
 
 
@@ -426,6 +432,17 @@ def test_how_a_started_dag_runs_can_change(here: Namespace) -> None:
     nodes_of(started).reverse()
 
     here.run("replace", "-f", "-", stdin=json.dumps(started))
+
+
+def test_other_nodes_to_run_again_need_another_id(here: Namespace) -> None:
+    written = here.create(dag(retry={"id": "monday", "nodes": ["split"]}))
+    written["spec"]["retry"]["nodes"] = ["count"]
+    assert (
+        "spec.retry.id: Invalid value: spec.retry.nodes changed but spec.retry.id did not: set another id"
+        in here.refusal("replace", written)
+    )
+    written["spec"]["retry"]["id"] = "tuesday"
+    here.run("replace", "-f", "-", stdin=json.dumps(written))
 
 
 def test_kubectl_get_shows_what_matters(here: Namespace) -> None:

@@ -1,0 +1,123 @@
+"""What runs again, and what is kept."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from controller.api.dag import DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.engine import Graph, InvalidDAG, reset
+from tests.support.builders import Json, Play, completed, dag, node
+
+# a → b → d, a → c, e alone; z ends the run
+GRAPH = Graph.compile(
+    dag(
+        node("a"),
+        node("b", after=["a"]),
+        node("c", after=["a"]),
+        node("d", after=["b"]),
+        node("e"),
+        **{"finally": [node("z")]},
+    )
+)
+
+
+def ended(**phases: str) -> dict[str, NodeStatus]:
+    """Nodes as they ended: well, unless something else is said; None is a node that the status does not know."""
+    well: Json = dict.fromkeys("abcdez", "Succeeded")
+    return {
+        name: NodeStatus(phase=NodePhase(phase), attempt=1)
+        for name, phase in (well | phases).items()
+        if phase
+    }
+
+
+@pytest.mark.parametrize(
+    ("phases", "chosen", "again"),
+    [
+        pytest.param({"c": "Failed"}, [], "cz", id="a leaf"),
+        pytest.param({"b": "Error", "d": "Omitted"}, [], "bdz", id="a node and what depended on it"),
+        pytest.param({"b": "Failed", "c": "Cancelled"}, [], "bcdz", id="descendants that had succeeded, too"),
+        pytest.param({"e": "Skipped"}, [], "", id="a skipped node is kept"),
+        pytest.param({"e": None}, [], "ez", id="a node that the status does not know"),
+        pytest.param({"e": "Running"}, [], "ez", id="a node that never ended"),
+        pytest.param({}, [], "", id="nothing, if all went well"),
+        pytest.param({"z": "Failed"}, [], "z", id="the end of the run alone"),
+        pytest.param({}, ["b"], "bdz", id="a chosen node"),
+        pytest.param({}, ["z"], "z", id="a chosen node of finally"),
+        pytest.param({"c": "Failed"}, ["e"], "cez", id="a chosen node, beside what failed"),
+        pytest.param({"b": "Failed", "d": "Omitted"}, ["a"], "abcdz", id="a chosen node before what failed"),
+    ],
+)
+def test_what_runs_again(phases: dict[str, str], chosen: Sequence[str], again: str) -> None:
+    assert "".join(reset(GRAPH, ended(**phases), chosen)) == again
+
+
+def test_unknown_nodes_are_named_each_in_its_place() -> None:
+    with pytest.raises(InvalidDAG) as caught:
+        reset(GRAPH, ended(), ["aa", "b", "?"])
+    assert str(caught.value) == (
+        'spec.retry.nodes[0]: "aa" is not a node of this DAG; did you mean "a"?; '
+        'spec.retry.nodes[2]: "?" is not a node of this DAG.'
+    )
+
+
+def test_history_and_numbers_stay_and_everything_else_goes() -> None:
+    before = NodeStatus.model_validate(
+        {
+            "phase": "Failed",
+            "attempt": 7,
+            "jobID": "j-7",
+            "startedAt": "2027-01-01T00:00:00Z",
+            "finishedAt": "2027-01-01T00:01:00Z",
+            "firstStartedAt": "2027-01-01T00:00:00Z",
+            "exitCode": 3,
+            "reason": "NonZeroExit",
+            "message": "exit code 3",
+            "outputs": {"uri": "ipfs://Qm", "cid": "Qm"},
+            "failures": 2,
+            "errors": 1,
+            "lost": 4,
+            "attempts": [{"attempt": 6, "phase": "Error"}],
+        }
+    )
+    after = reset(GRAPH, ended() | {"c": before}, [])["c"]
+    assert after.model_dump(exclude_none=True, by_alias=True, mode="json") == {
+        "phase": "Pending",
+        "attempt": 7,
+        "attempts": [
+            {"attempt": 6, "phase": "Error"},
+            {
+                "attempt": 7,
+                "phase": "Failed",
+                "jobID": "j-7",
+                "exitCode": 3,
+                "reason": "NonZeroExit",
+                "finishedAt": "2027-01-01T00:01:00Z",
+            },
+        ],
+    }
+
+
+def test_a_node_that_never_had_an_attempt_is_new() -> None:
+    taken_over = NodeStatus(phase=NodePhase.SUCCEEDED, job_id="j-of-another-run", job_namespace="lab.other")
+    again = reset(GRAPH, ended() | {"e": taken_over}, ["e"])
+    assert again["e"] == NodeStatus(phase=NodePhase.PENDING)
+
+
+def test_the_time_of_finally_counts_from_the_rerun() -> None:
+    """Not from the end of nodes that ended in the first run."""
+    spec = dag(node("a"), **{"finally": [node("z")]}, timeouts={"finally": "1m"})
+    known = DAGStatus.model_validate(
+        {
+            "phase": "Pending",
+            "startTime": "2027-01-15T08:00:00Z",
+            "nodes": {
+                "a": {"phase": "Succeeded", "attempt": 1, "finishedAt": "2027-01-01T00:00:00Z"},
+                "z": {"phase": "Pending", "attempt": 1},
+            },
+        }
+    )
+    play = Play(spec, status=known).go()
+    assert (play.started, play.node("z").attempt) == (["z"], 2)
+    play.see(z=completed())
+    assert play.run.phase is RunPhase.SUCCEEDED
