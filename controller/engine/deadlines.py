@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controller.api.dag import Node, RunTimeouts
 from controller.api.types import duration_seconds
-from controller.engine.state import NodeState
+from controller.engine.state import NodeState, RunState
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,10 +40,19 @@ def total_deadline(spec: Node, node: NodeState) -> Deadline | None:
     return Deadline(end, f"the node took longer than its totalTimeout: {spec.total_timeout}")
 
 
-def nodes_deadline(timeouts: RunTimeouts | None, started_at: float) -> Deadline | None:
-    """Give the time by which all nodes before ``finally`` must have ended."""
+def run_deadline(timeouts: RunTimeouts | None, state: RunState, started_at: float) -> Deadline | None:
+    """Give the time by which what is under way, the nodes or those of ``finally``, must have ended."""
     if timeouts is None:
         return None
+    if state.unfinished:
+        return nodes_deadline(timeouts, started_at)
+    ends = [node.finished_at for node in state.nodes if not node.is_finally and node.finished_at is not None]
+    # A result that was taken over, or kept by a rerun, is older than the run.
+    return finally_deadline(timeouts, started_at, max([started_at, *ends]))
+
+
+def nodes_deadline(timeouts: RunTimeouts, started_at: float) -> Deadline | None:
+    """Give the time by which all nodes before ``finally`` must have ended."""
     candidates = []
     if timeouts.nodes:
         end = started_at + duration_seconds(timeouts.nodes)
@@ -55,10 +64,8 @@ def nodes_deadline(timeouts: RunTimeouts | None, started_at: float) -> Deadline 
     return min(candidates, default=None)
 
 
-def finally_deadline(timeouts: RunTimeouts | None, started_at: float, opened_at: float) -> Deadline | None:
+def finally_deadline(timeouts: RunTimeouts, started_at: float, opened_at: float) -> Deadline | None:
     """Give the time by which the nodes of ``finally`` must have ended, which began at ``opened_at``."""
-    if timeouts is None:
-        return None
     candidates = []
     if timeouts.finally_:
         end = opened_at + duration_seconds(timeouts.finally_)

@@ -182,12 +182,15 @@ def for_each_problems(for_each: ForEach) -> Iterator[tuple[str, str]]:
 # What its items come to
 
 
-def cannot_succeed(for_each: ForEach, items: Mapping[NodePhase, int]) -> bool:
-    """Tell whether too many items did not succeed, however the others end. ``items`` counts them by phase."""
+def cannot_succeed(for_each: ForEach, items: Mapping[NodePhase, int], *, all_known: bool) -> bool:
+    """Tell whether too many items did not succeed, however the others end.
+
+    ``items`` counts them by phase; after a restart, more than these may be still to come.
+    """
     if for_each.min_succeeded is None:
         return any(items[phase] for phase in _WORST_FIRST if phase is not NodePhase.OMITTED)
     hopeful = sum(count for phase, count in items.items() if not phase.is_terminal)
-    return items[NodePhase.SUCCEEDED] + hopeful < for_each.min_succeeded
+    return all_known and items[NodePhase.SUCCEEDED] + hopeful < for_each.min_succeeded
 
 
 def verdict(for_each: ForEach, items: Sequence[tuple[str, NodeState]]) -> Finished:

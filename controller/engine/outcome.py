@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from controller.api.dag import NodePhase, RunPhase
+from controller.engine.effects import Emit
 from controller.engine.graph import Graph
 from controller.engine.state import NodeState, RunState
 from controller.engine.stopping import ENDED_BY_THE_RUN
@@ -115,6 +116,20 @@ def closing_words(graph: Graph, state: RunState) -> str:
     if index is None:
         return f"{tally(state)} It ended early: {_early_end(state)}."
     return f'{tally(state)} The first that did not succeed was "{graph.nodes[index].name}".'
+
+
+def announcement(graph: Graph, state: RunState, phase: RunPhase) -> Emit:
+    """Say that a run has come into a phase."""
+    match phase:
+        case RunPhase.SUCCEEDED:
+            return Emit(type="Normal", reason="Succeeded", message=tally(state))
+        case RunPhase.RUNNING:
+            return Emit(type="Normal", reason="Running", message=f"Running {len(graph.nodes)} nodes.")
+        case RunPhase.SUSPENDED:
+            message = "Nothing new starts until spec.suspend is false."
+            return Emit(type="Normal", reason="Suspended", message=message)
+        case _:
+            return Emit(type="Warning", reason=phase.value, message=closing_words(graph, state))
 
 
 def _early_end(state: RunState) -> str | None:

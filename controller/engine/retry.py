@@ -4,9 +4,16 @@ The policy is looked at before the wait: what will not be tried again does not w
 counts, jitter included, so a controller that starts anew in the middle of a wait comes to the same time.
 """
 
+from typing import Any
+
 from controller.api.dag import Backoff, NodePhase, Retry, RetryPolicy
 from controller.api.types import duration_seconds
+from controller.engine.deadlines import total_deadline
+from controller.engine.expressions import condition_holds
+from controller.engine.graph import CompiledNode
 from controller.engine.identity import fingerprint
+from controller.engine.reading import Reader
+from controller.engine.state import NodeState
 
 _RETRIED = {
     RetryPolicy.ON_FAILURE: frozenset({NodePhase.FAILED}),
@@ -22,6 +29,50 @@ def is_within_budget(retry: Retry, phase: NodePhase, *, failures: int, errors: i
     if phase is NodePhase.FAILED:
         return failures <= retry.limit
     return errors <= (retry.limit if retry.error_limit is None else retry.error_limit)
+
+
+def next_attempt(compiled: CompiledNode, node: NodeState, reader: Reader, *, salt: str) -> float | None:
+    """Give the Unix time of the attempt that follows the one that has just ended; None if none does.
+
+    Args:
+        compiled: the node.
+        node: its state.
+        reader: gives what the node's expressions may read.
+        salt: makes the jitter this attempt's own.
+
+    Raises:
+        RenderError: ``retry.condition`` has no value.
+    """
+    retry = compiled.spec.retry
+    if retry is None or not is_within_budget(retry, node.phase, failures=node.failures, errors=node.errors):
+        return None
+    finished_at = node.finished_at or 0.0
+    if compiled.retry_condition:
+        known = reader.variables(compiled, last=_last(node, finished_at))
+        if not condition_holds(compiled.retry_condition, known, field=f"{compiled.field}.retry.condition"):
+            return None
+    start = next_start(
+        retry.backoff,
+        ended=node.failures + node.errors,
+        finished_at=finished_at,
+        first_started_at=finished_at if node.first_started_at is None else node.first_started_at,
+        salt=salt,
+    )
+    deadline = total_deadline(compiled.spec, node)
+    return None if start is None or (deadline and start >= deadline.time) else start
+
+
+def _last(node: NodeState, finished_at: float) -> dict[str, Any]:
+    """Give what a condition may read of the attempt that has just ended."""
+    return {
+        "phase": node.phase.value,
+        "attempt": node.attempt,
+        "exitCode": node.exit_code,
+        "reason": node.reason or "",
+        "message": node.message or "",
+        "stdout": node.stdout or "",
+        "seconds": finished_at - (node.started_at or finished_at),
+    }
 
 
 def next_start(

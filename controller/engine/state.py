@@ -69,8 +69,12 @@ class NodeState:
     @property
     def is_new(self) -> bool:
         """Tell whether the node has nothing under way: it waits for its first start or for a decision, not for a further attempt."""
-        waits = self.phase in (NodePhase.PENDING, NodePhase.SUSPENDED)
-        return waits and not self.is_between_attempts
+        return self.is_waiting and not self.is_between_attempts
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether the node waits to start, for its next attempt or for a decision."""
+        return self.phase in (NodePhase.PENDING, NodePhase.SUSPENDED)
 
     @property
     def is_stoppable(self) -> bool:

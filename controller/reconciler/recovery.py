@@ -48,11 +48,11 @@ async def recover(run: Run, client: BacalhauClient, *, ipfs: IpfsApi | None = No
     found = [
         (node, attempt, job)
         for node, attempt, job in sorted(_attempts(jobs, run.context.uid), key=itemgetter(0, 1))
-        if run.is_news(node, attempt)
+        if run.roster.is_news(node, attempt)
     ]
     found += [
         (node, run.node(node).attempt, job)
-        for node, job_id in run.missing_stdout()
+        for node, job_id in run.reader.missing_stdout()
         for job in jobs
         if job.id == job_id
     ]

@@ -278,7 +278,7 @@ class World:
             for job in self.bacalhau.attempts()
             if not run.node(job.node).phase.is_terminal and job.attempt >= run.node(job.node).attempt
         ]
-        asked = {job_id for _, job_id in run.missing_stdout()}
+        asked = {job_id for _, job_id in run.reader.missing_stdout()}
         found += [job for job in self.bacalhau.jobs.values() if job.id in asked]
         return [job.seen() for job in found]
 

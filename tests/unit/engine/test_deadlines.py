@@ -6,8 +6,8 @@ import pytest
 
 from controller.api.bacalhau import JobSighting
 from controller.api.dag import Node, NodePhase, RunPhase, RunTimeouts
-from controller.engine.deadlines import finally_deadline, node_deadline, nodes_deadline
-from controller.engine.state import NodeState
+from controller.engine.deadlines import finally_deadline, node_deadline, nodes_deadline, run_deadline
+from controller.engine.state import NodeState, RunState
 from tests.support.builders import START, Json, Play, completed, dag, failed, node, queued, running, stopped
 
 P = NodePhase
@@ -67,8 +67,8 @@ def test_time_for_finally_is_kept_out_of_the_time_for_nodes(
 
 
 def test_no_timeouts_are_no_deadlines() -> None:
-    assert nodes_deadline(None, 0.0) is None
-    assert finally_deadline(None, 0.0, 0.0) is None
+    for phase in (P.RUNNING, P.SUCCEEDED):
+        assert run_deadline(None, RunState([NodeState(phase=phase)]), 0.0) is None
 
 
 # An attempt

@@ -140,13 +140,13 @@ def test_stdout_that_may_still_be_read_is_asked_for() -> None:
         b=ended | {"jobID": "j-b-1"},
         c={"phase": "Running", "attempt": 1, "jobID": "j-c-1"},
     )
-    assert play.run.missing_stdout() == [("a", "j-a-1"), ("b", "j-b-1")], "c may have to be replaced"
+    assert play.run.reader.missing_stdout() == [("a", "j-a-1"), ("b", "j-b-1")], "c may have to be replaced"
     play.go(play.seen("b", completed(stdout="x")))
-    assert play.run.missing_stdout() == [("a", "j-a-1")]
+    assert play.run.reader.missing_stdout() == [("a", "j-a-1")]
     play.see(c=completed())
-    assert play.run.missing_stdout() == [("a", "j-a-1")]
+    assert play.run.reader.missing_stdout() == [("a", "j-a-1")]
     play.go(play.seen("d", completed(), attempt=1))
-    assert play.run.missing_stdout() == []
+    assert play.run.reader.missing_stdout() == []
 
 
 def test_a_run_that_has_ended_stays_as_it_is() -> None:

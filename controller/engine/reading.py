@@ -1,0 +1,105 @@
+"""What a node reads before it starts: the results that it mounts, and what its expressions know."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.api.dag import NodePhase
+from controller.api.types import MAX_NODES
+from controller.engine.fan_out import items_of
+from controller.engine.graph import CompiledNode
+from controller.engine.outcome import failure_summary, outcome, tally
+from controller.engine.problems import RenderError
+from controller.engine.rendering import Result, RunContext, render_job, variables
+from controller.engine.results import result_of, result_of_fan_out
+from controller.engine.roster import Roster
+
+
+class Reader:
+    """Reads the nodes of a run for those that depend on them."""
+
+    def __init__(self, roster: Roster, context: RunContext) -> None:
+        self._roster = roster
+        self._context = context
+
+    def job(self, node: CompiledNode, attempt: int) -> dict[str, Any]:
+        """Give the Bacalhau job of a node's attempt.
+
+        Raises:
+            RenderError: an expression has no value, a result cannot be mounted, or a field has an impossible value.
+        """
+        index = self._roster.index
+        return render_job(
+            node=node,
+            context=self._context,
+            attempt=attempt,
+            results={item.from_: self._published(index[item.from_]) for item in node.spec.inputs},
+            bindings=self.variables(node),
+        )
+
+    def bundles(self, node: CompiledNode) -> tuple[str, ...]:
+        """Give the directories into which a node's job mounts the results of fan-outs."""
+        index, fan_outs = self._roster.index, self._roster.fan_outs
+        return tuple(item.path for item in node.spec.inputs if index[item.from_] in fan_outs)
+
+    def variables(self, node: CompiledNode, **more: Any) -> dict[str, Any]:
+        """Give what the expressions of a node may read; ``more`` is what this place knows beyond that."""
+        roster = self._roster
+        results = {roster.name(index): self._result(index) for index in node.reads}
+        if node.item:
+            number = node.item.number
+            more |= {"item": roster.fan_outs[node.item.index].value(number), "index": number}
+        if node.is_finally:
+            more["run"] = self._run()
+        return variables(roster.graph, self._context, results, more)
+
+    def values(self, node: CompiledNode) -> list[Any]:
+        """Work out what the items of a fan-out are.
+
+        Raises:
+            RenderError: its list has no value, or is too long.
+        """
+        if node.for_each is None:
+            return []
+        field, roster = f"{node.field}.forEach", self._roster
+        values = items_of(node.for_each.render(self.variables(node)), field)
+        total = len(roster.nodes) - len(roster.fan_outs[node.index].nodes) + len(values)
+        if total > MAX_NODES:
+            raise RenderError(
+                field, f"{len(values)} items would make {total} nodes; a DAG has at most {MAX_NODES}."
+            )
+        return values
+
+    def missing_stdout(self) -> list[tuple[str, str]]:
+        """Name the finished jobs, as pairs of node and job, whose stdout is read by nodes that may yet start.
+
+        A node that runs already counts: if the platform loses its attempt, the next one is rendered again.
+        """
+        roster, states = self._roster, self._roster.state.nodes
+        unfinished = (node for node in roster.nodes if not states[node.index].phase.is_terminal)
+        read = {producer for node in unfinished for producer in node.reads}
+        needed = read.union(*(roster.fan_outs[index].nodes for index in read & roster.fan_outs.keys()))
+        return [
+            (roster.name(index), job_id)
+            for index in sorted(needed)
+            if states[index].phase.is_terminal
+            and states[index].stdout is None
+            and (job_id := states[index].job_id)
+        ]
+
+    def _run(self) -> dict[str, str]:
+        """Say how the run went before ``finally``: what one of its nodes does must not change how another is rendered."""
+        graph, ended = self._roster.graph, self._roster.state.before_finally()
+        message = failure_summary(graph, ended) or tally(ended)
+        return {"phase": outcome(graph, ended).value, "message": message}
+
+    def _published(self, index: int) -> Result:
+        if index not in self._roster.fan_outs:
+            return self._roster.state.nodes[index].artifact
+        items = enumerate(self._roster.items(index))
+        return {number: item.artifact for number, item in items if item.phase is NodePhase.SUCCEEDED}
+
+    def _result(self, index: int) -> Mapping[str, Any]:
+        node = self._roster.state.nodes[index]
+        if index in self._roster.fan_outs:
+            return result_of_fan_out(node, self._roster.items(index))
+        return result_of(node)
