@@ -70,7 +70,7 @@ async def _taken_over(run: Run, client: BacalhauClient) -> list[JobSeen]:
         attempt = run.node(node).attempt
         return JobSeen(node=node, attempt=attempt, sighting=JobSighting(job=job)) if job else None
 
-    needed = [(node, job_id, run.node(node).job_namespace) for node, job_id in run.missing_stdout()]
+    needed = [(node, job_id, run.node(node).job_namespace) for node, job_id in run.reader.missing_stdout()]
     own = run.context.bacalhau_namespace
     seen = await _all(
         look_up(node, job_id, place) for node, job_id, place in needed if place and place != own

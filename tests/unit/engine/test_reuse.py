@@ -251,7 +251,7 @@ READER = [node("a"), node("b", reads=["a"])]
 
 def test_output_that_was_taken_over_is_read_from_its_job() -> None:
     play = heir(*READER, old={"nodes": READER[:1]})
-    assert play.run.missing_stdout() == [("a", "j-a")]
+    assert play.run.reader.missing_stdout() == [("a", "j-a")]
     play.go(JobSeen(node="a", attempt=0, sighting=identified(completed(stdout="seven"), "j-a")))
     assert play.jobs["b"]["Tasks"][0]["Engine"]["Params"]["Parameters"] == ["seven"]
 
