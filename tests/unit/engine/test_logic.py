@@ -1,9 +1,11 @@
 """``depends`` as text: what it can say, how it binds, and how its mistakes are told."""
 
+from collections import Counter
+
 import pytest
 
 from controller.api.dag import NodePhase
-from controller.engine.logic import MAX_DEPTH, RESULTS, LogicError, parse_logic
+from controller.engine.logic import RESULTS, Logic, LogicError, parse_logic
 from controller.engine.state import NodeState
 
 P = NodePhase
@@ -58,6 +60,39 @@ def test_not_binds_before_and_and_and_before_or(source: str, expected: bool) -> 
     assert holds(source) is expected
 
 
+@pytest.mark.parametrize(
+    ("ends", "any_succeeded", "all_failed"),
+    [
+        pytest.param(None, False, False, id="items that are not known"),
+        pytest.param({}, False, False, id="no items"),
+        pytest.param({P.SUCCEEDED: 2}, True, False, id="all succeeded"),
+        pytest.param({P.SUCCEEDED: 1, P.FAILED: 9}, True, False, id="one succeeded"),
+        pytest.param({P.FAILED: 2}, False, True, id="all failed"),
+        pytest.param({P.ERROR: 1}, False, True, id="an error"),
+        pytest.param({P.FAILED: 1, P.ERROR: 1}, False, True, id="failed and errors"),
+        pytest.param({P.FAILED: 1, P.SKIPPED: 1}, False, False, id="failed and skipped"),
+        pytest.param({P.CANCELLED: 1}, False, False, id="cancelled"),
+        pytest.param({P.SKIPPED: 3}, False, False, id="skipped"),
+    ],
+)
+def test_what_can_be_asked_of_items(
+    ends: dict[NodePhase, int] | None, any_succeeded: bool, all_failed: bool
+) -> None:
+    items = None if ends is None else Counter(ends)
+    for result, expected in (("AnySucceeded", any_succeeded), ("AllFailed", all_failed)):
+        logic = parse_logic(f"a.{result}", NAMES, fan_outs=["a"])
+        assert list(logic.names()) == ["a"]
+        assert logic.holds(lambda _: NodeState(items=items)) is expected
+
+
+@pytest.mark.parametrize("result", ["AnySucceeded", "AllFailed"])
+def test_what_is_asked_of_items_needs_items(result: str) -> None:
+    with pytest.raises(LogicError, match=rf'^{result} is said of nodes with forEach, and "a" has none$'):
+        parse_logic(f"a.{result}", NAMES, fan_outs=["b"])
+    with pytest.raises(LogicError, match=r'^"zz" is not a node of this DAG$'):
+        parse_logic(f"zz.{result}", NAMES)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_written_as_they_are(name: str) -> None:
     logic = parse_logic(f"{name} && !{name}.Errored", NAMES)
@@ -88,7 +123,10 @@ def test_every_node_is_named_in_order() -> None:
         ("a b", '"b" is not expected here; write && or || between terms'),
         ("a & b", '"&" is not expected here; write && or || between terms'),
         ("a || || b", '"||" is not a node of this DAG'),
-        ("a.Fail", '"Fail" is not a result; write one of Succeeded, Failed, Errored, Skipped, Omitted'),
+        (
+            "a.Fail",
+            '"Fail" is not a result; write one of Succeeded, Failed, Errored, Skipped, Omitted, Cancelled, AnySucceeded, AllFailed',
+        ),
         ("a.failed", '"failed" is not a result'),
         ("a.Daemoned", '"Daemoned" is not a result'),
         ("zz", '"zz" is not a node of this DAG'),
@@ -104,13 +142,15 @@ def test_a_mistake_is_named(source: str, problem: str) -> None:
     assert str(caught.value).startswith(problem)
 
 
-@pytest.mark.parametrize("opening", ["(", "!", "!("])
-def test_nesting_has_a_bound_and_not_python_s(opening: str) -> None:
-    closing = ")" * opening.count("(")
-    times = MAX_DEPTH // len(opening) - 1
-    assert list(parse_logic(opening * times + "a" + closing * times, NAMES).names()) == ["a"]
-    with pytest.raises(LogicError, match=f"it is nested more than {MAX_DEPTH} deep"):
-        parse_logic(opening * 2000 + "a" + closing * 2000, NAMES)
+@pytest.mark.parametrize(("opening", "most"), [("(", 49), ("!", 49), ("!(", 24)])
+def test_nesting_has_a_bound_and_not_python_s(opening: str, most: int) -> None:
+    def nested(times: int) -> Logic:
+        return parse_logic(opening * times + "a" + ")" * opening.count("(") * times, NAMES)
+
+    assert list(nested(most).names()) == ["a"]
+    for times in (most + 1, 2000):
+        with pytest.raises(LogicError, match="it is nested more than 50 deep"):
+            nested(times)
 
 
 def test_a_long_row_of_terms_is_not_nested() -> None:
