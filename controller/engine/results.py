@@ -23,7 +23,7 @@ def result_of(node: NodeState) -> dict[str, Any]:
 
 def result_of_fan_out(node: NodeState, items: Iterable[NodeState]) -> dict[str, Any]:
     """Give what expressions may read of a fan-out: what can be read of any node, and its items in their order."""
-    results = [result_of(item) for item in items]
+    results = [result_of(item) | {"index": number} for number, item in enumerate(items)]
     phases = [result["phase"] for result in results]
     return result_of(node) | {
         "items": results,
