@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools up status down demo test bench check format crds lock
+.PHONY: help venv tools up status down demo test bench check format crds examples lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ CHART_CRDS := charts/bacalhau-dag-operator/files/crds
 crds: venv ## Generate crds/, and the chart's copy, from the models in controller/api
 	$(BIN)/python -m controller.api
 	$(BIN)/python -m controller.api $(CHART_CRDS)
+
+examples: venv ## Assemble the programs of the examples, and put them into the manifests
+	$(BIN)/python -m dev.programs
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
 

@@ -12,8 +12,8 @@
 ;;
 ;; A command that it does not know ends it with exit code 64, a file that it cannot open, read or write with 66.
 ;;
-;; The module inside the manifests is this text, assembled by `wat2wasm --debug-names tool.wat` or the like. The names stay
-;; in: Bacalhau's WASM engine does not load a module without them.
+;; The module inside the manifests is this text, assembled by `make examples`, or by `wat2wasm --debug-names tool.wat`. The
+;; names stay in: Bacalhau's WASM engine does not load a module without them.
 (module $tool
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))

@@ -1,7 +1,7 @@
 ;; Prints the files that its arguments name, one after another, like cat(1).
 ;;
-;; The module inside dag.yaml is this text, assembled by `wat2wasm --debug-names cat.wat` or the like. The names stay in:
-;; Bacalhau's WASM engine does not load a module without them.
+;; The module inside dag.yaml is this text, assembled by `make examples`, or by `wat2wasm --debug-names cat.wat`. The names
+;; stay in: Bacalhau's WASM engine does not load a module without them.
 
 (module $cat
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import yaml
 
 from dev import wordcount
 from dev.plane import ControlPlane
-from tests.support.wasm import assemble
 from tests.support.workspace import Workspace, cid
 
 pytestmark = pytest.mark.e2e
@@ -98,8 +96,3 @@ def test_the_program_of_the_word_count_passes_its_own_tests() -> None:
         command, cwd=wordcount.FOLDER, capture_output=True, text=True, check=False, timeout=240
     )
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_the_program_of_hello_is_its_source_assembled() -> None:
-    encoded = re.findall(r"data:application/wasm;base64,([^\"]+)", (HELLO / "dag.yaml").read_text())
-    assert encoded == [base64.b64encode(assemble((HELLO / "cat.wat").read_text())).decode()]

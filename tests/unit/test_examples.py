@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import re
+from pathlib import Path
 
 import pytest
 
 from controller.api.dag import DAGSpec
 from controller.engine.graph import Graph
+from dev import programs
 from tests.support.examples import FOLDER, RUN, Example, all_examples
-from tests.support.wasm import assemble
 
 CONTROL_FLOW = [example for example in all_examples() if example.file.parent.name == "control-flow"]
 
@@ -37,12 +37,11 @@ def test_an_example_of_a_feature_says_how_it_ends(example: Example) -> None:
     assert list(told) == [RUN, *nodes_of(spec_of(example))]
 
 
-@pytest.mark.parametrize("example", CONTROL_FLOW, ids=lambda example: example.title)
-def test_the_program_of_an_example_is_its_source_assembled(example: Example) -> None:
-    encoded = re.findall(r"data:application/wasm;base64,([^\"]+)", example.file.read_text())
-    assert encoded == [
-        base64.b64encode(assemble((FOLDER / "control-flow" / "tool.wat").read_text())).decode()
-    ]
+@pytest.mark.parametrize(("manifest", "source"), programs.manifests(), ids=lambda path: path.name)
+def test_a_manifest_carries_its_program_as_the_source_is(manifest: Path, source: Path) -> None:
+    text = manifest.read_text()
+    assert "data:application/wasm;base64," in text
+    assert programs.with_program(text, source) == text, "Run `make examples`."
 
 
 def test_every_example_is_in_the_table() -> None:
