@@ -167,6 +167,11 @@ class Play:
         """Lose the process, but not the status that it wrote."""
         self.begin(DAGStatus.model_validate(self.status))
 
+    def lose_all(self) -> None:
+        """Lose the process and the status."""
+        self.status = {}
+        self.begin(None)
+
     def go(self, *observations: Observation, after: float = 1.0, **controls: Any) -> "Play":
         """Advance the run, and write its status."""
         self.controls |= controls
@@ -198,14 +203,22 @@ class Play:
             )
         )
 
+    def see_items(self, name: str, *sightings: JobSighting) -> "Play":
+        """Advance after seeing the jobs of the first items of a fan-out."""
+        return self.see(**{f"{name}[{number}]": seen for number, seen in enumerate(sightings)})
+
     def node(self, name: str) -> NodeState:
         """The state of a node."""
         return self.run.node(name)
 
+    def items(self, name: str) -> list[NodePhase]:
+        """The phases of a fan-out's items, in their order."""
+        return [phase for item, phase in self.phases.items() if item.startswith(f"{name}[")]
+
     @property
     def phases(self) -> dict[str, NodePhase]:
-        """The phases of all nodes."""
-        return {item.name: self.run.node(item.name).phase for item in self.graph.nodes}
+        """The phases of all nodes, and of the items of fan-outs."""
+        return {item.name: self.run.node(item.name).phase for item in self.run.nodes}
 
     @property
     def started(self) -> list[str]:
