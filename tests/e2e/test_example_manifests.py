@@ -31,6 +31,7 @@ EXAMPLES = [
     for example in all_examples()
     if not example.needs_containers and example.title not in WITH_TESTS_OF_THEIR_OWN
 ]
+"""In the order of their names, so that `reuse-from` comes long after the `diamond` that it takes results from."""
 
 NAMESPACE = "examples"
 PATIENCE = 240.0

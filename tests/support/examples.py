@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent.parent.parent / "examples"
 RUN = "run"
 """What the line about the run itself begins with."""
 
-_COMMANDS = re.compile(r"^# Run it.*:\n((?:#   .*\n)+)", re.MULTILINE)
+_COMMANDS = re.compile(r"^# Run .*:\n((?:#   .*\n)+)", re.MULTILINE)
 _ENDINGS = re.compile(r"^# How it ends:\n((?:#   .*\n)+)", re.MULTILINE)
 _ENDING = re.compile(r"(\S+) +(\w+)(?: +(.+))?")
 
