@@ -146,7 +146,7 @@ def validated(spec: DAGSpec) -> Graph | InvalidDAG:
         return error
 
 
-def rerun(graph: Graph) -> dict[str, NodeStatus]:
+def rerun(graph: Graph) -> dict[str, NodeStatus | None]:
     """Have the first node of a run that succeeded run again, with all that depends on it."""
     ended = {node.name: NodeStatus(phase=NodePhase.SUCCEEDED, attempt=1) for node in graph.nodes}
     return reset(graph, ended, [graph.nodes[0].name])

@@ -18,6 +18,7 @@ from controller.api.types import (
     Message,
     Model,
     Name,
+    NodeOrItem,
     ResourceName,
     Timestamp,
 )
@@ -314,9 +315,10 @@ class Rerun(Model):
     id: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         description="Any text. Each new one has the DAG run again once."
     )
-    nodes: Annotated[list[Name], Field(max_length=MAX_NODES)] = Field(
+    nodes: Annotated[list[NodeOrItem], Field(max_length=MAX_NODES)] = Field(
         [],
-        description="Further nodes to run again, with all that depends on them, although they succeeded.",
+        description="Further nodes, or items such as count[3], to run again, with all that depends on them, although they "
+        "succeeded.",
         json_schema_extra=ATOMIC_LIST,
     )
 

@@ -22,6 +22,15 @@ Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+(\.[0-9]+)?(ms|h|m
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", max_length=63)]
 """A node's, template's or output's name. It becomes part of a Bacalhau job name, which is a path segment."""
 
+NodeOrItem = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?(\[[0-9]+\])?$",
+        max_length=70,
+    ),
+]
+"""A node's name, or that of an item of a fan-out, such as ``count[3]``."""
+
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)]
 """A parameter's name: an identifier, so that expressions can say ``params.name``."""
 

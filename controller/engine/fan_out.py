@@ -14,6 +14,7 @@ from typing import Any
 from controller.api.dag import ForEach, Node, NodePhase
 from controller.api.types import MAX_NODES
 from controller.engine.expressions import has_expression
+from controller.engine.identity import fingerprint
 from controller.engine.problems import RenderError, shown
 from controller.engine.state import NodeState
 from controller.engine.stopping import ENDED_BY_THE_RUN
@@ -44,15 +45,22 @@ class FanOut:
     """Items that could start if fewer were under way."""
     under_way: set[int] = field(default_factory=set)
     """Items that were let start and have not ended. One that waits for its next attempt keeps its place."""
+    is_closed: bool = False
+    """No more items follow, and none starts of which it is not known what it is."""
     verdict: Finished | None = None
     """How the fan-out ends, if not by its items."""
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether it is known which items there are."""
+        return self.values is not None or self.is_closed
 
     def value(self, number: int) -> Any:
         """Give an item's value."""
         return self.values[number] if self.values else None
 
     def admit(self, index: int, spec: Node) -> bool:
-        """Let an item start, or have it wait until others have ended; tell which."""
+        """Let an item start, or have it wait until others have ended, or until its value is known; tell which."""
         if self.values is None:
             return False
         if index in self.under_way or self._has_room(spec):
@@ -129,7 +137,7 @@ def _numbers(parts: Mapping[str, Any], field: str) -> range:
 
 def _whole(value: Any, field: str) -> int:
     """Read a whole number. A parameter may hold it as text, and CEL has numbers with a point."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]{1,9}", text):
         raise RenderError(field, f"{shown(value)} is not a whole number.")
     return int(text)
@@ -157,7 +165,9 @@ def _combinations(parts: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def _matches(item: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    return all(name in item and item[name] == value for name, value in entry.items())
+    return all(
+        name in item and fingerprint(item[name]) == fingerprint(value) for name, value in entry.items()
+    )
 
 
 def for_each_problems(for_each: ForEach) -> Iterator[tuple[str, str]]:
@@ -169,13 +179,14 @@ def for_each_problems(for_each: ForEach) -> Iterator[tuple[str, str]]:
         isinstance(for_each.items, list) or has_expression(for_each.items)
     ):
         yield ".items", f"{shown(for_each.items)} is not a list, nor an expression that could give one."
+    if for_each.matrix is not None and not for_each.matrix:
+        yield ".matrix", "a matrix has at least one list."
     if for_each.matrix is None:
         for name in ("exclude", "include"):
             if getattr(for_each, name):
                 yield f".{name}", f"{name} belongs to a matrix."
-    for name in sorted(
-        {name for entry in for_each.exclude for name in entry} - (for_each.matrix or {}).keys()
-    ):
+        return
+    for name in sorted({name for entry in for_each.exclude for name in entry} - for_each.matrix.keys()):
         yield ".exclude", f"{shown(name)} is not a list of the matrix."
 
 

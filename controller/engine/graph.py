@@ -294,13 +294,14 @@ class _Compiler:
     def _for_each(self, node: Node, place: str, once: tuple[str, ...]) -> Template | None:
         if node.for_each is None:
             return None
+        before = len(self.problems)
         if node.suspend is not None:
             self._problem(place, "an approval is asked for once; forEach needs a job or a template.")
-        problems = list(for_each_problems(node.for_each))
-        for part, message in problems:
+        for part, message in for_each_problems(node.for_each):
             self._problem(f"{place}{part}", message)
         template = self._checked_template(given(node.for_each), place, once)
-        if not problems and all(root == "params" for root, _ in template.references):
+        is_right = len(self.problems) == before
+        if is_right and all(root == "params" for root, _ in template.references):
             self._check_items(template, place)
         return template
 

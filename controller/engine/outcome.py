@@ -45,11 +45,11 @@ def unforgiven(graph: Graph, state: RunState) -> Iterator[int]:
     It forgives a node with ``continueOnFailure``, and one whose end another node deals with: a node whose ``depends`` names it,
     unless that was omitted. It does not forgive what it stopped itself.
     """
-    if not any(state.counts[phase] + state.finally_counts[phase] for phase in _MEANING):
+    if not state.failing and not any(state.counts[phase] + state.finally_counts[phase] for phase in _MEANING):
         return
     for index, node in enumerate(state.nodes[: len(graph.nodes)]):
         ends_badly = node.phase in _MEANING or node.failing_since is not None
-        if ends_badly and not _is_forgiven(graph, state, index):
+        if ends_badly and node.fan_out is None and not _is_forgiven(graph, state, index):
             yield index
 
 

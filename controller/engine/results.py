@@ -22,11 +22,16 @@ def result_of(node: NodeState) -> dict[str, Any]:
 
 
 def result_of_fan_out(node: NodeState, items: Iterable[NodeState]) -> dict[str, Any]:
-    """Give what expressions may read of a fan-out: what can be read of any node, and its items in their order."""
+    """Give what expressions may read of a fan-out, with its items in their order.
+
+    Output is a list, so that no expression has to loop over the items to gather it: loops see values of a bounded size.
+    """
     results = [result_of(item) | {"index": number} for number, item in enumerate(items)]
     phases = [result["phase"] for result in results]
     return result_of(node) | {
         "items": results,
+        "stdout": [result.get("stdout") for result in results],
+        "json": [result.get("json") for result in results],
         "total": len(results),
         "succeeded": phases.count(NodePhase.SUCCEEDED.value),
     }

@@ -34,7 +34,7 @@ class Roster:
     def lacks_items(self, index: int) -> bool:
         """Tell whether a fan-out is under way of which it is not known what its items are, as after a restart."""
         fan_out = self.fan_outs.get(index)
-        return fan_out is not None and fan_out.values is None and self.state.nodes[index].phase.is_live
+        return fan_out is not None and not fan_out.is_known and self.state.nodes[index].phase.is_live
 
     def is_news(self, name: str, attempt: int) -> bool:
         """Tell whether an attempt that was found says more than what is known.
@@ -89,11 +89,19 @@ class Roster:
             if fan_out is not None and number < MAX_NODES:
                 sizes[fan_out] = max(sizes.get(fan_out, 0), number + 1)
         for fan_out, size in sizes.items():
+            self._recall_fan_out(fan_out, known.get(self.name(fan_out)))
             for number in range(size):
                 status = known.get(item_name(self.name(fan_out), number))
                 item = self._add_item(fan_out, NodeState.from_status(status))
                 if status is None or status.phase is not self.state.nodes[item].phase:
                     self.state.changed.add(item)
+
+    def _recall_fan_out(self, fan_out: int, status: NodeStatus | None) -> None:
+        """Take a fan-out to be under way that was. It has no job by which that could be seen."""
+        if status and status.phase.is_live:
+            self.state.nodes[fan_out].attempt = status.attempt or 0
+            self.state.move(fan_out, status.phase)
+            self.state.changed.discard(fan_out)
 
 
 def _recalled(graph: Graph, known: Mapping[str, NodeStatus]) -> RunState:

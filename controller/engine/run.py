@@ -269,11 +269,14 @@ class Run:
 
     def _line_up(self, index: int) -> None:
         """Have a node's next attempt start when there is room, if it is known that the node waits for no other."""
-        if not self._settled or self.state.nodes[index].waiting_for:
+        if not self._settled or self.state.nodes[index].waiting_for or self._awaits_files(index):
             return
         item = self.nodes[index].item
-        if item is None or self.roster.fan_outs[item.index].admit(index, self.nodes[index].spec):
+        fan_out = self.roster.fan_outs[item.index] if item else None
+        if fan_out is None or fan_out.admit(index, self.nodes[index].spec):
             heapq.heappush(self._ready, index)
+        elif fan_out.verdict:
+            self._leave_out(index, NodePhase.OMITTED, fan_out.verdict.reason, fan_out.verdict.message or "")
 
     def _report_failure(self, index: int) -> None:
         node = self.state.nodes[index]
@@ -496,7 +499,7 @@ class Run:
         fan_out.values = values
         self.roster.know_items(index, len(values))
         node.started_at = now if node.started_at is None else node.started_at
-        fan_out.under_way.update(item for item in fan_out.nodes if self.state.nodes[item].phase.is_live)
+        fan_out.under_way.update(item for item in fan_out.nodes if self.state.nodes[item].is_under_way)
         for item in fan_out.nodes:
             self._decide(item, now)
         self._check_on(index, now)
@@ -504,7 +507,7 @@ class Run:
     def _close(self, index: int, verdict: Finished | None, now: float) -> None:
         """Have no more items of a fan-out follow or start. ``verdict`` is how it ends then, if not by those that it has."""
         fan_out = self.roster.fan_outs[index]
-        fan_out.values, fan_out.verdict = (None,) * len(fan_out.nodes), verdict
+        fan_out.is_closed, fan_out.verdict = True, verdict
         self.roster.know_items(index, len(fan_out.nodes))
         for item in fan_out.nodes:
             if verdict and self.state.nodes[item].phase is NodePhase.PENDING:
@@ -526,7 +529,7 @@ class Run:
         if knows_all and not any(count for phase, count in node.items.items() if not phase.is_terminal):
             self._end_fan_out(index, self.roster.fan_outs[index].verdict or self._verdict(index, spec))
         elif node.failing_since is None and cannot_succeed(spec, node.items, all_known=knows_all):
-            node.failing_since, node.message = now, self._verdict(index, spec).message
+            self.state.expect_failure(index, self._verdict(index, spec).message or "", now)
 
     def _verdict(self, index: int, spec: ForEach) -> Finished:
         names = [self._name(item) for item in self.roster.fan_outs[index].nodes]
@@ -534,7 +537,7 @@ class Run:
 
     def _end_fan_out(self, index: int, verdict: Finished) -> None:
         node = self.state.nodes[index]
-        node.reason, node.message, node.failing_since = verdict.reason, verdict.message, None
+        node.reason, node.message = verdict.reason, verdict.message
         node.finished_at = (
             max((item.finished_at or 0.0 for item in self.roster.items(index)), default=0.0) or None
         )

@@ -67,6 +67,11 @@ class NodeState:
         return self.phase is NodePhase.PENDING and self.reason in (RETRYING, REPLACED)
 
     @property
+    def is_under_way(self) -> bool:
+        """Tell whether an attempt goes on, or one was made and another follows."""
+        return self.phase.is_live or self.is_between_attempts
+
+    @property
     def is_new(self) -> bool:
         """Tell whether the node has nothing under way: it waits for its first start or for a decision, not for a further attempt."""
         return self.is_waiting and not self.is_between_attempts
@@ -166,6 +171,8 @@ class RunState:
     """Nodes whose status has not been handed to the writer yet."""
     stoppable: set[int] = field(default_factory=set)
     """Nodes with an unfinished job that has not been asked to stop."""
+    failing: set[int] = field(default_factory=set)
+    """Fan-outs of which it is known that they will fail."""
     suspended: set[int] = field(default_factory=set)
     """Nodes that wait for an approval."""
 
@@ -211,6 +218,9 @@ class RunState:
         self.changed.add(index)
         _keep(self.stoppable, index, node.is_stoppable)
         _keep(self.suspended, index, phase is NodePhase.SUSPENDED)
+        if phase.is_terminal:
+            node.failing_since = None
+            self.failing.discard(index)
 
     def _count_item(self, fan_out: int, before: NodePhase, after: NodePhase) -> None:
         items = self.nodes[fan_out].items
@@ -225,6 +235,12 @@ class RunState:
         if node.job_id != job_id:
             node.job_id = job_id
             self.move(index, node.phase)
+
+    def expect_failure(self, index: int, message: str, now: float) -> None:
+        """Note that a fan-out will fail, however its other items end."""
+        self.nodes[index].failing_since, self.nodes[index].message = now, message
+        self.failing.add(index)
+        self.changed.add(index)
 
     def ask_to_stop(self, index: int) -> None:
         """Note that a node's job has been asked to stop."""

@@ -26,7 +26,8 @@ def reopened(graph: Graph, spec: DAGSpec, nodes: Mapping[str, NodeStatus], *, no
     if not again:
         reason = "Every node has succeeded or was skipped; name nodes in spec.retry.nodes to run them again."
         return refused(asked.id, reason)
-    message = f"Running {len(again)} of {len(graph.nodes)} nodes again."
+    count = sum(name in graph.index for name in again)
+    message = f"Running {count} of {len(graph.nodes)} nodes again."
     delta = {
         "retryID": asked.id,
         "phase": RunPhase.PENDING.value,
@@ -34,7 +35,10 @@ def reopened(graph: Graph, spec: DAGSpec, nodes: Mapping[str, NodeStatus], *, no
         "startTime": timestamp(now),
         "completionTime": None,
         "outputs": None,
-        "nodes": {name: node.model_dump(by_alias=True, mode="json") for name, node in again.items()},
+        "nodes": {
+            name: node.model_dump(by_alias=True, mode="json") if node else None
+            for name, node in again.items()
+        },
     }
     return delta, Emit(type="Normal", reason="RunningAgain", message=message)
 

@@ -81,6 +81,7 @@ def test_history_and_numbers_stay_and_everything_else_goes() -> None:
         }
     )
     after = reset(GRAPH, ended() | {"c": before}, [])["c"]
+    assert after
     assert after.model_dump(exclude_none=True, by_alias=True, mode="json") == {
         "phase": "Pending",
         "attempt": 7,
