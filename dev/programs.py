@@ -26,7 +26,8 @@ def main() -> None:
 def manifests() -> list[tuple[Path, Path]]:
     """Every manifest that carries a program, with the source of the program."""
     sources = sorted(EXAMPLES.rglob("*.wat"))
-    return [(manifest, source) for source in sources for manifest in sorted(source.parent.glob("*.yaml"))]
+    beside = ((file, source) for source in sources for file in sorted(source.parent.glob("*.yaml")))
+    return [(file, source) for file, source in beside if _PROGRAM.search(file.read_text())]
 
 
 def with_program(text: str, source: Path) -> str:

@@ -10,7 +10,6 @@ import os
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import yaml
@@ -91,5 +90,5 @@ async def test_an_example_ends_as_it_says(
 
 
 def test_the_api_server_accepts_every_example(workspace: Workspace) -> None:
-    accepted = workspace.kubectl("apply", "--dry-run=server", "-o", "name", "-R", "-f", Path(FOLDER))
-    assert len(accepted.split()) == len(all_examples())
+    accepted = workspace.kubectl("apply", "--dry-run=server", "-o", "name", "-R", "-f", FOLDER).split()
+    assert sum("bacalhaudag" in name for name in accepted) == len(all_examples())
