@@ -6,6 +6,9 @@ before anything starts: the earlier DAG may be gone a moment later.
 
 A node that was skipped is evaluated again. If nothing has changed that it reads it is skipped once more, so that those that depend on it
 keep their results. Approvals and ``finally`` belong to one run and are never taken over.
+
+A fan-out is taken over if all of its items went well. Otherwise the items that succeeded are, and the others run: if nothing that it depends
+on has changed, its list has not either.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.api.dag import NodePhase, NodeStatus
+from controller.engine.fan_out import item_name
 from controller.engine.graph import CompiledNode, Graph, closure
 from controller.engine.identity import fingerprint
 from controller.engine.parameters import bound
@@ -24,6 +28,9 @@ _KEPT = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
 _COMPARED_OTHERWISE = {"job", "template", "arguments", "dependencies"}
 _NOT_OF_THE_RESULT = {"description", "retry", "timeout", "total_timeout", "continue_on_failure"}
 """What a node may say without a difference to its result. Any other field makes one, also a field that is added later."""
+_NOT_OF_AN_ITEM = {"parallelism", "min_succeeded"}
+"""The same of a fan-out: it is taken over whole only if all items went well, however few would do."""
+_LEFT_OUT = dict.fromkeys(_COMPARED_OTHERWISE | _NOT_OF_THE_RESULT, True) | {"for_each": _NOT_OF_AN_ITEM}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +57,7 @@ class Candidate:
                 "types": {parameter.name: parameter.type for parameter in node.parameters},
                 "dependencies": sorted(self.graph.nodes[index].name for index in node.dependencies),
                 "values": list(self._values(node)),
-                "node": spec.model_dump(
-                    mode="json", exclude_defaults=True, exclude=_COMPARED_OTHERWISE | _NOT_OF_THE_RESULT
-                ),
+                "node": spec.model_dump(mode="json", exclude_defaults=True, exclude=_LEFT_OUT),
             }
         )
 
@@ -72,44 +77,59 @@ class Earlier(Candidate):
     bacalhau_namespace: str
     nodes: Mapping[str, NodeStatus]
 
-    def has(self, name: str) -> bool:
-        """Tell whether a node went well. A status that does not look as the operator writes it is no witness."""
+    def went_well(self, name: str) -> bool:
+        """Tell whether a node went well, with all its items. A status that does not look as the operator writes it is no witness."""
         node = self.nodes.get(name)
         if node is None or node.phase not in _KEPT:
             return False
+        if node.items:
+            return all(self.went_well(item_name(name, number)) for number in range(node.items.total))
         return node.phase is NodePhase.SKIPPED or bool(node.job_id and node.finished_at)
 
-    def result(self, name: str) -> NodeStatus:
+    def results(self, name: str) -> Iterator[tuple[str, NodeStatus]]:
+        """Give the statuses with which a node and its items are taken over: those that went well, but for a node that was skipped."""
+        node = self.nodes.get(name)
+        if node and node.phase is NodePhase.SUCCEEDED and self.went_well(name):
+            yield name, self._result(node)
+        for number in range(node.items.total if node and node.items else 0):
+            item = item_name(name, number)
+            if self.went_well(item):
+                yield item, self._result(self.nodes[item])
+
+    def _result(self, node: NodeStatus) -> NodeStatus:
         """Give the status of a node that takes over this DAG's result. No attempt of its own was made."""
-        node = self.nodes[name]
+        if node.phase is NodePhase.SKIPPED:
+            return node
         return NodeStatus(
-            phase=NodePhase.SUCCEEDED,
+            phase=node.phase,
             job_id=node.job_id,
-            job_namespace=node.job_namespace or self.bacalhau_namespace,
+            job_namespace=(node.job_namespace or self.bacalhau_namespace) if node.job_id else None,
             started_at=node.started_at,
             finished_at=node.finished_at,
             exit_code=node.exit_code,
             outputs=node.outputs,
+            items=node.items,
             reason=REUSED,
             message=f'The result of DAG "{self.name}" was taken over.',
         )
 
 
 def reuse(new: Candidate, earlier: Earlier) -> dict[str, NodeStatus]:
-    """Give the nodes that take over their results, with their statuses."""
+    """Give the nodes, and items of fan-outs, that take over their results, with their statuses."""
     then, now = earlier.definitions(), new.definitions()
-    graph = new.graph
-    changed = [
-        node.index
-        for node in graph.nodes[: graph.main]
-        if node.spec.suspend or then.get(node.name) != now[node.name] or not earlier.has(node.name)
-    ]
-    again = closure(changed, lambda index: graph.nodes[index].dependents)
-    return {
-        node.name: earlier.result(node.name)
-        for node in graph.nodes[: graph.main]
-        if node.index not in again and earlier.nodes[node.name].phase is NodePhase.SUCCEEDED
+    nodes = new.graph.nodes[: new.graph.main]
+    comparable = {
+        node.index for node in nodes if then.get(node.name) == now[node.name] and not node.spec.suspend
     }
+    changed = (
+        node.index for node in nodes if node.index not in comparable or not earlier.went_well(node.name)
+    )
+    again = closure(changed, lambda index: new.graph.nodes[index].dependents)
+    taken: dict[str, NodeStatus] = {}
+    for node in nodes:
+        if node.index in comparable and again.isdisjoint(node.dependencies):
+            taken.update(earlier.results(node.name))
+    return taken
 
 
 def _untimed(job: Mapping[str, Any]) -> dict[str, Any]:

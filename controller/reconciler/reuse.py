@@ -3,6 +3,8 @@
 Nothing is taken over from a DAG whose spec and status do not belong together, or cannot be read any more.
 """
 
+from collections.abc import Collection
+
 from controller.api.dag import BacalhauDAG, RunPhase
 from controller.engine import Candidate, Earlier, Emit, Graph, reuse
 from controller.engine.state import timestamp
@@ -48,7 +50,7 @@ def begun(dag: BacalhauDAG, graph: Graph, earlier: Body, *, now: float) -> Openi
     new = Candidate(graph=graph, name=metadata.name, namespace=metadata.namespace, uid=metadata.uid)
     known = _earlier(earlier)
     taken = reuse(new, known) if known else {}
-    message = f'Took over {len(taken)} of {graph.main} nodes from DAG "{earlier["metadata"]["name"]}".'
+    message = f'Took over {_count(graph, taken)} from DAG "{earlier["metadata"]["name"]}".'
     if known is None:
         message += " Its spec and its status do not belong together."
     delta = {
@@ -60,6 +62,12 @@ def begun(dag: BacalhauDAG, graph: Graph, earlier: Body, *, now: float) -> Openi
         "nodes": {name: node.model_dump(by_alias=True, mode="json") for name, node in taken.items()},
     }
     return delta, Emit(type="Normal", reason="ResultsTakenOver", message=message)
+
+
+def _count(graph: Graph, taken: Collection[str]) -> str:
+    items = sum(name not in graph.index for name in taken)
+    more = f" and {items} items of fan-outs" if items else ""
+    return f"{len(taken) - items} of {graph.main} nodes{more}"
 
 
 def _earlier(body: Body) -> Earlier | None:

@@ -6,7 +6,7 @@ import pytest
 
 from controller.api.dag import DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine import Graph, InvalidDAG, reset
-from tests.support.builders import Json, Play, completed, dag, node
+from tests.support.builders import Json, Play, completed, dag, failed, node
 
 # a → b → d, a → c, e alone; z ends the run
 GRAPH = Graph.compile(
@@ -122,3 +122,68 @@ def test_the_time_of_finally_counts_from_the_rerun() -> None:
     assert (play.started, play.node("z").attempt) == (["z"], 2)
     play.see(z=completed())
     assert play.run.phase is RunPhase.SUCCEEDED
+
+
+# Fan-outs
+
+MAP = dag(
+    node("split"),
+    node("count", after=["split"], forEach={"items": ["x", "y", "z"]}),
+    node("sum", inputs=["count"]),
+    failurePolicy="RunAll",
+)
+
+
+def mapped(*, again: Sequence[str] = ()) -> Play:
+    """A run of which the second of three items failed, and that was opened again."""
+    play = Play(MAP).go().see(split=completed())
+    play.see(**{"count[0]": completed(), "count[1]": completed(3), "count[2]": completed()})
+    assert play.run.phase is RunPhase.FAILED
+    return reopened(play, again)
+
+
+def reopened(play: Play, chosen: Sequence[str]) -> Play:
+    known = DAGStatus.model_validate(play.status)
+    for name, status in reset(play.graph, known.nodes, chosen).items():
+        if status:
+            play.status["nodes"][name] = status.model_dump(by_alias=True, mode="json", exclude_none=True)
+        else:
+            del play.status["nodes"][name]
+    play.status["phase"] = "Pending"
+    play.restart()
+    return play.go()
+
+
+def test_of_a_fan_out_the_items_that_failed_run_again() -> None:
+    play = mapped()
+    assert (play.started, play.node("count[1]").attempt) == (["count[1]"], 2)
+    assert [item.exit_code for item in play.node("count[1]").attempts] == [3]
+    play.restart()
+    play.go().see(**{"count[1]": completed()})
+    assert play.started == ["sum"]
+    assert play.see(sum=completed()).run.phase is RunPhase.SUCCEEDED
+
+
+@pytest.mark.parametrize("chosen", ["count", "split"])
+def test_a_fan_out_whose_list_may_be_another_runs_again_whole(chosen: str) -> None:
+    play = mapped(again=[chosen])
+    if chosen == "split":
+        play.see(split=completed())
+    assert play.started == ["count[0]", "count[1]", "count[2]"]
+    assert {play.node(name).attempt for name in play.started} == {2}
+    play.see(**{"count[0]": completed(), "count[1]": failed("Failing due to node restart")})
+    assert play.node("count[1]").attempt == 3
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_items_that_were_forgotten_never_use_an_attempt_again(restarts: int) -> None:
+    play = mapped(again=["count"])
+    play.accept("count[0]")
+    for _ in range(restarts):
+        play.restart()
+        play.go()
+    assert {play.node(f"count[{number}]").attempt for number in range(3)} == {2}
+    play.see(**{f"count[{number}]": completed(1 if number else 0) for number in range(3)})
+    play = reopened(play, ["split"]).see(split=completed())
+    assert {play.node(name).attempt for name in play.started} == {3}
+

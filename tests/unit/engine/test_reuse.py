@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import DAGSpec, DAGStatus, NodeStatus, RunPhase
+from controller.api.dag import DAGSpec, DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine import Candidate, Earlier, Graph, JobSeen, reuse
 from controller.engine.reuse import REUSED
 from tests.support.builders import CONTEXT, Json, Play, completed, dag, identified, job, node
@@ -219,6 +219,102 @@ def test_a_result_that_was_taken_over_can_be_taken_over_again() -> None:
         "e": "lab.monday",
         "f": "lab.monday",
     }
+
+
+# Fan-outs
+
+MAP: Json = {
+    "nodes": [
+        node("split"),
+        node("count", after=["split"], forEach={"items": ["x", "y", "z"], "parallelism": 2}),
+        node("sum", inputs=["count"]),
+    ]
+}
+
+
+def mapped(*phases: str, phase: str = "Succeeded", total: int = 3) -> Earlier:
+    """A DAG whose fan-out ended in a phase, and its items in these."""
+    items = {
+        f"count[{number}]": success("i").model_copy(update={"phase": NodePhase(phases[number])})
+        for number in range(len(phases))
+    }
+    fan_out = {"phase": phase, "finishedAt": "2027-01-01T00:01:00Z", "items": {"total": total}}
+    old = earlier(MAP, count=fan_out)
+    return replace(old, nodes={**old.nodes, **items})
+
+
+@pytest.mark.parametrize(
+    ("old", "names"),
+    [
+        pytest.param(
+            mapped("Succeeded", "Succeeded", "Succeeded"), ["split", "count", "0", "1", "2", "sum"], id="all"
+        ),
+        pytest.param(
+            mapped("Succeeded", "Skipped", "Succeeded"),
+            ["split", "count", "0", "1", "2", "sum"],
+            id="skipped",
+        ),
+        pytest.param(
+            mapped("Succeeded", "Failed", "Succeeded"), ["split", "0", "2"], id="enough, but not all"
+        ),
+        pytest.param(
+            mapped("Failed", "Succeeded", "Omitted", phase="Failed"), ["split", "1"], id="the rest runs"
+        ),
+        pytest.param(mapped("Succeeded", "Succeeded"), ["split", "0", "1"], id="an item is missing"),
+        pytest.param(
+            mapped("Succeeded", "Succeeded", total=1),
+            ["split", "count", "0", "sum"],
+            id="an item that should not be there",
+        ),
+    ],
+)
+def test_a_fan_out_is_taken_over_by_its_items(old: Earlier, names: list[str]) -> None:
+    taken = [name.removeprefix("count[").removesuffix("]") for name in reuse(candidate(MAP), old)]
+    assert taken == names
+
+
+@pytest.mark.parametrize(
+    ("for_each", "names"),
+    [
+        ({"items": ["x", "y", "z"]}, {"split", "count", "sum"}),
+        ({"items": ["x", "y", "z"], "minSucceeded": 1}, {"split", "count", "sum"}),
+        ({"items": ["x", "z", "y"]}, {"split"}),
+        ({"items": "${{ ['x', 'y', 'z'] }}"}, {"split"}),
+    ],
+    ids=str,
+)
+def test_another_list_makes_another_fan_out(for_each: Json, names: set[str]) -> None:
+    spec = copy.deepcopy(MAP)
+    nodes_of(spec)["count"]["forEach"] = for_each
+    taken = reuse(candidate(spec), mapped("Succeeded", "Succeeded", "Succeeded"))
+    assert {name for name in taken if "[" not in name} == names
+    assert any("[" in name for name in taken) is ("count" in names)
+
+
+def test_items_of_a_fan_out_whose_list_may_be_another_run() -> None:
+    spec = copy.deepcopy(MAP)
+    nodes_of(spec)["split"]["when"] = "true"
+    assert reuse(candidate(spec), mapped("Succeeded", "Failed", "Succeeded", phase="Failed")) == {}
+
+
+def test_a_run_goes_on_with_the_items_that_are_left() -> None:
+    results = reuse(candidate(MAP), mapped("Succeeded", "Failed", "Succeeded", phase="Failed"))
+    play = Play(
+        DAGSpec.model_validate(MAP), status=DAGStatus(phase=RunPhase.PENDING, nodes=dict(results))
+    ).go()
+    assert (play.started, play.node("count[1]").attempt) == (["count[1]"], 1)
+    play.restart()
+    assert play.go().see(**{"count[1]": completed()}).started == ["sum"]
+    assert play.see(sum=completed()).run.phase is RunPhase.SUCCEEDED
+
+
+def test_a_fan_out_that_was_taken_over_has_ended() -> None:
+    results = reuse(candidate(MAP), mapped("Succeeded", "Skipped", "Succeeded"))
+    results.pop("sum")
+    play = Play(DAGSpec.model_validate(MAP), status=DAGStatus(phase=RunPhase.PENDING, nodes=results)).go()
+    assert play.started == ["sum"]
+    assert play.see(sum=completed()).run.phase is RunPhase.SUCCEEDED
+    assert play.status["progress"] == "5/5"
 
 
 # The run that follows
