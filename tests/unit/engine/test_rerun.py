@@ -186,4 +186,3 @@ def test_items_that_were_forgotten_never_use_an_attempt_again(restarts: int) -> 
     play.see(**{f"count[{number}]": completed(1 if number else 0) for number in range(3)})
     play = reopened(play, ["split"]).see(split=completed())
     assert {play.node(name).attempt for name in play.started} == {3}
-
