@@ -100,6 +100,23 @@ class Input(Model):
         return (self.target or f"/inputs/{self.from_}").rstrip("/") or "/"
 
 
+class Artifact(Model):
+    """Where a published result is."""
+
+    uri: Annotated[str, StringConstraints(max_length=4096)] = Field(
+        description="Address of the result: ipfs://…, s3://… or http://…"
+    )
+    cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        None, description="Content identifier of a result on IPFS."
+    )
+    endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
+        None, description="Endpoint of the S3 service, when it is not AWS."
+    )
+    region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="Region of the S3 bucket."
+    )
+
+
 class RetryPolicy(StrEnum):
     """Which ends of an attempt are followed by another."""
 
@@ -254,6 +271,11 @@ class Node(Model):
         None,
         description="How long the node may take from the start of its first attempt, with queueing and retries.",
     )
+    default_outputs: Artifact | None = Field(
+        None,
+        description="What counts as the node's result if it publishes none: because it was skipped, say, or failed and "
+        "continueOnFailure is set. With forEach, it is that of each item.",
+    )
     continue_on_failure: bool = Field(
         False,
         description="If the node does not succeed, the nodes that depend on it run all the same, and the run does not "
@@ -279,23 +301,6 @@ class Shutdown(StrEnum):
     CANCEL = "Cancel"
     CANCEL_RUN_FINALLY = "CancelRunFinally"
     STOP_RUN_FINALLY = "StopRunFinally"
-
-
-class Artifact(Model):
-    """Where a published result is."""
-
-    uri: Annotated[str, StringConstraints(max_length=4096)] = Field(
-        description="Address of the result: ipfs://…, s3://… or http://…"
-    )
-    cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
-        None, description="Content identifier of a result on IPFS."
-    )
-    endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
-        None, description="Endpoint of the S3 service, when it is not AWS."
-    )
-    region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
-        None, description="Region of the S3 bucket."
-    )
 
 
 class Decision(Model):

@@ -95,8 +95,12 @@ class Reader:
     def _published(self, index: int) -> Result:
         if index not in self._roster.fan_outs:
             return self._roster.state.nodes[index].artifact
-        items = enumerate(self._roster.items(index))
-        return {number: item.artifact for number, item in items if item.phase is NodePhase.SUCCEEDED}
+        has_default = self._roster.nodes[index].spec.default_outputs is not None
+        return {
+            number: item.artifact
+            for number, item in enumerate(self._roster.items(index))
+            if item.phase is NodePhase.SUCCEEDED or has_default
+        }
 
     def _result(self, index: int) -> Mapping[str, Any]:
         node = self._roster.state.nodes[index]

@@ -227,7 +227,14 @@ class Run:
             if not final and verdict.reason not in ENDED_BY_THE_RUN and self._try_again(index):
                 return
             self._report_failure(index)
+        self._settle_for_default(index)
         self._ended.append(index)
+
+    def _settle_for_default(self, index: int) -> None:
+        """Have a node that has ended without a result have the one that its author gave for this case."""
+        node = self.state.nodes[index]
+        if node.artifact is None and index not in self.roster.fan_outs:
+            node.artifact = self.nodes[index].spec.default_outputs
 
     def _try_again(self, index: int) -> bool:
         """Have a node wait for its next attempt, if its policy says so."""
@@ -377,6 +384,7 @@ class Run:
         node = self.state.nodes[index]
         self._alarms.drop(index)
         node.reason, node.message, node.retry_at = reason, one_line(message), None
+        self._settle_for_default(index)
         self.state.move(index, phase)
         self._ended.append(index)
         for item in self.roster.fan_outs[index].nodes if index in self.roster.fan_outs else ():
