@@ -19,6 +19,7 @@ from controller.kube import kopf_settings
 from controller.kube.backoff import Backoff
 from controller.kube.budget import WriteBudget
 from controller.kube.client import Cluster
+from controller.kube.config_maps import read_config_map
 from controller.kube.events import EventRecorder
 from controller.kube.lease import Lease
 from controller.kube.objects import Objects
@@ -63,6 +64,8 @@ class Operator:
             events=self._events,
             queue=self._dag_queue,
             budget=self._budget,
+            read_secret=partial(read_secret_key, cluster.client),
+            read_config_map=partial(read_config_map, cluster.client),
             deletion_grace=settings.deletion_grace_seconds,
         )
         self._connections = ConnectionReconciler(

@@ -171,6 +171,16 @@ class Execution(_Reported):
     modified_at: Timestamp = Field(default=0.0, alias="ModifyTime")
 
 
+def _without_env(tasks: object) -> object:
+    """Tasks without environment variables: these can be values of Secrets, and nobody here needs them."""
+    if not isinstance(tasks, list | tuple):
+        return tasks
+    return [
+        {key: value for key, value in task.items() if key != "Env"} if isinstance(task, Mapping) else task
+        for task in tasks
+    ]
+
+
 class Job(_Reported):
     """A job as Bacalhau last stored it. ``executions`` is ``None`` when nobody asked for them."""
 
@@ -186,7 +196,9 @@ class Job(_Reported):
     modified_at: Timestamp = Field(default=0.0, alias="ModifyTime")
     labels: dict[str, str] = Field(default_factory=dict, alias="Labels")
     meta: dict[str, str] = Field(default_factory=dict, alias="Meta")
-    tasks: tuple[dict[str, Any], ...] = Field(default=(), alias="Tasks")
+    tasks: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_without_env)] = Field(
+        default=(), alias="Tasks"
+    )
     executions: tuple[Execution, ...] | None = None
 
 

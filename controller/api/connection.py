@@ -5,21 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from controller.api.dag import BY_TYPE, Condition, Metadata
+from controller.api.references import SecretKeyRef
 from controller.api.types import Description, Duration, Model, ResourceName, Timestamp
 
 URL = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+(/[^\s]*)?$", max_length=1024)]
 BacalhauNamespace = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", max_length=253)
 ]
-
-
-class SecretKeyRef(Model):
-    """One key of a Secret in the connection's namespace."""
-
-    name: ResourceName = Field(description="Name of the Secret.")
-    key: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(
-        description="Key in the Secret's data."
-    )
 
 
 class BasicAuthRef(Model):

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from pydantic.config import JsonDict
 
 from controller.api.job import Job, Whole
+from controller.api.parameters import DAGParameter, Parameter
 from controller.api.types import (
     MAX_NODES,
     AbsolutePath,
@@ -30,31 +31,6 @@ ATOMIC_LIST: JsonDict = {"x-kubernetes-list-type": "atomic"}
 ATOMIC_MAP: JsonDict = {"x-kubernetes-map-type": "atomic"}
 BY_NAME: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 BY_TYPE: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
-
-
-class ParameterType(StrEnum):
-    """The JSON type that a parameter's value must have."""
-
-    STRING = "string"
-    NUMBER = "number"
-    INTEGER = "integer"
-    BOOLEAN = "boolean"
-    ARRAY = "array"
-    OBJECT = "object"
-
-
-class Parameter(Model):
-    """A value that the DAG or a job template takes from outside."""
-
-    name: Identifier = Field(description="Name of the parameter, as expressions use it.")
-    description: Description | None = Field(None, description="What the parameter is for.")
-    type: ParameterType = Field(ParameterType.STRING, description="JSON type of the value. Default: string.")
-    default: AnyValue = Field(None, description="Value when none is given. Without it a value is required.")
-
-    @property
-    def has_default(self) -> bool:
-        """Tell a default of null from no default at all."""
-        return "default" in self.model_fields_set
 
 
 class JobTemplate(Model):
@@ -358,6 +334,9 @@ class FailurePolicy(StrEnum):
     RUN_ALL = "RunAll"
 
 
+MAX_RECORDED = 64 * 1024
+"""Characters that a run takes from ConfigMaps in all: they are kept in its status."""
+
 DEFAULT_CONNECTION = ConnectionRef(name="default")
 
 
@@ -369,7 +348,7 @@ class DAGSpec(Model):
         DEFAULT_CONNECTION,
         description='Where the jobs run. Default: the BacalhauConnection named "default" in the namespace of the DAG.',
     )
-    parameters: Annotated[list[Parameter], Field(max_length=200)] = Field(
+    parameters: Annotated[list[DAGParameter], Field(max_length=200)] = Field(
         [],
         description="Values the DAG takes; expressions read them as params.<name>.",
         json_schema_extra=BY_NAME,
@@ -559,6 +538,15 @@ class Condition(Model):
     last_transition_time: Timestamp = Field(description="When the status last changed.")
 
 
+class JobDefaultsStatus(Model):
+    """Timeouts of jobs that do not set their own, in seconds."""
+
+    queue_timeout: Annotated[int, Field(ge=0)] = Field(
+        description="Seconds that a job may wait for a node with room."
+    )
+    execution_timeout: Annotated[int, Field(ge=0)] = Field(description="Seconds that one execution may take.")
+
+
 class DAGStatus(Model):
     """How the run goes. Written by the operator alone."""
 
@@ -579,6 +567,17 @@ class DAGStatus(Model):
     )
     graph_hash: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         None, description="Fingerprint of the graph that the run started with."
+    )
+    job_defaults: JobDefaultsStatus | None = Field(
+        None,
+        description="Timeouts of jobs that do not set their own, as the connection had them when the run started.",
+    )
+    parameters: Annotated[
+        dict[Identifier, Annotated[str, StringConstraints(max_length=MAX_RECORDED)]], Field(max_length=200)
+    ] = Field(
+        {},
+        description="What was read from ConfigMaps when the run started, as it is written there.",
+        json_schema_extra=ATOMIC_MAP,
     )
     retry_id: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, alias="retryID", description="The spec.retry.id that was acted on last."

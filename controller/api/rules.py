@@ -81,6 +81,17 @@ NEW_NODES_NEED_A_NEW_ID: Final[Rule] = {
     "fieldPath": ".id",
 }
 
+EXACTLY_ONE_SOURCE: Final[Rule] = {
+    "rule": "has(self.configMapKeyRef) != has(self.secretKeyRef)",
+    "message": "valueFrom needs exactly one of configMapKeyRef and secretKeyRef",
+}
+
+SECRETS_ARE_STRINGS: Final[Rule] = {
+    "rule": "!has(self.valueFrom) || !has(self.valueFrom.secretKeyRef) || !has(self.type) || self.type == 'string'",
+    "messageExpression": "'parameter \"' + self.name + '\" comes from a Secret, so it is of type string'",
+    "message": "a parameter from a Secret is of type string",
+}
+
 EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
     "rule": "has(self.tokenSecretRef) != has(self.basicSecretRef)",
     "message": "auth needs exactly one of tokenSecretRef and basicSecretRef",
@@ -89,6 +100,8 @@ EXACTLY_ONE_CREDENTIAL: Final[Rule] = {
 DAG_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "": (*_frozen_graph(), NOT_ITS_OWN_HEIR),
     "spec.retry": (NEW_NODES_NEED_A_NEW_ID,),
+    "spec.parameters[]": (SECRETS_ARE_STRINGS,),
+    "spec.parameters[].valueFrom": (EXACTLY_ONE_SOURCE,),
     "spec.nodes[]": (EXACTLY_ONE_JOB, NO_SELF_DEPENDENCY, DEPENDS_OR_DEPENDENCIES),
     "spec.finally[]": (EXACTLY_ONE_JOB,),
 }

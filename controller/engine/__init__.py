@@ -15,10 +15,12 @@ from controller.engine.observations import (
     JobSubmitted,
     Observation,
     SubmissionRefused,
+    SubmissionWithheld,
 )
+from controller.engine.parameters import default_text, values_of
 from controller.engine.problems import InvalidDAG
 from controller.engine.rendering import RunContext
-from controller.engine.report import Reporter, rejection
+from controller.engine.report import Reporter, opening, rejection
 from controller.engine.rerun import reset
 from controller.engine.reuse import Candidate, Earlier, reuse
 from controller.engine.run import Run
@@ -43,11 +45,15 @@ __all__ = [
     "RunContext",
     "StopJob",
     "SubmissionRefused",
+    "SubmissionWithheld",
     "SubmitJob",
     "WakeAt",
+    "default_text",
     "graph_hash",
+    "opening",
     "rejection",
     "reset",
     "reuse",
     "run_namespace",
+    "values_of",
 ]

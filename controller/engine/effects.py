@@ -1,9 +1,11 @@
 """What the engine asks the shell to do."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from controller.api.dag import Artifact
+from controller.api.references import SecretKeyRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +17,8 @@ class SubmitJob:
     job: dict[str, Any]
     bundles: tuple[str, ...] = ()
     """Directories of the job into which the results of a fan-out are mounted, and which could be mounted as one."""
+    secrets: Mapping[str, SecretKeyRef] = field(default_factory=dict)
+    """Secrets whose values take the place of placeholders in Env of the job's task, by the parameters that they are for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,6 +100,12 @@ class Expression:
         except MemoryError:
             raise ExpressionError(f"it takes more than {MAX_MEMORY >> 20} MB of memory") from None
 
+    @property
+    def is_name(self) -> bool:
+        """Tell whether it gives one value as it is, such as ``params.token``, and does nothing with it."""
+        match = _REFERENCE.fullmatch(self.source)
+        return bool(match and match["root"] and (match["name"] or match["quoted"]))
+
     def _check_size(self, variables: Mapping[str, Any]) -> None:
         if self.limit is None:
             return
@@ -265,6 +271,18 @@ class Template:
             RenderError: an expression has no value; the message names its field.
         """
         return _render(self.tree, variables)
+
+    def expressions(self) -> Iterator[tuple[str, Expression]]:
+        """Give all expressions, each with the field that it stands in."""
+        return _expressions(self.tree)
+
+
+def _expressions(tree: Any) -> Iterator[tuple[str, Expression]]:
+    if isinstance(tree, _Text):
+        yield from ((tree.field, part) for part in tree.parts if isinstance(part, Expression))
+    elif isinstance(tree, dict | list):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from _expressions(value)
 
 
 def _render(tree: Any, variables: Mapping[str, Any]) -> Any:

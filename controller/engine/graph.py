@@ -6,12 +6,14 @@ what changed and not what the graph holds.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
-from controller.api.dag import DAGSpec, JobTemplate, Node, Parameter
+from controller.api.dag import DAGSpec, JobTemplate, Node
+from controller.api.parameters import DAGParameter, Parameter
+from controller.api.references import SecretKeyRef
 from controller.api.rules import CONTROLS
 from controller.engine.expressions import (
     Expression,
@@ -24,8 +26,16 @@ from controller.engine.expressions import (
 from controller.engine.fan_out import Item, for_each_problems, given, items_of
 from controller.engine.identity import fingerprint
 from controller.engine.logic import Logic, LogicError, parse_logic
-from controller.engine.parameters import argument_problems, bound, default_problems, duplicate_problems
+from controller.engine.parameters import (
+    argument_problems,
+    bound,
+    declaration_problems,
+    duplicate_problems,
+    from_config_maps,
+    source_problems,
+)
 from controller.engine.problems import InvalidDAG, Problem, RenderError, shown, unknown
+from controller.engine.secrets import exposures, placeholders, secrets_read, without_placeholders
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,8 @@ class CompiledNode:
     """``when`` reads the item, so each item has a condition of its own."""
     listings: tuple[int, ...]
     """Nodes of whose results expressions read the files."""
+    secrets: Mapping[str, SecretKeyRef]
+    """Secrets whose values its job holds, by the parameters that they are for."""
     item: Item | None = None
     """Which item of which fan-out this is. A graph holds none; a run has them follow."""
 
@@ -112,6 +124,15 @@ class Graph:
         index = self.index.get(name)
         node = None if index is None else self.nodes[index]
         return node if node and node.for_each else None
+
+    @property
+    def from_config_maps(self) -> tuple[DAGParameter, ...]:
+        """The parameters whose values are read from ConfigMaps when the run starts."""
+        return from_config_maps(self.spec.parameters, self.spec.arguments)
+
+    def with_values(self, values: Mapping[str, Any]) -> "Graph":
+        """Give the graph with values for the parameters that come from ConfigMaps."""
+        return replace(self, params={**self.params, **without_placeholders(values)})
 
     def restricted(self, targets: Iterable[str]) -> "Graph":
         """Give the graph of the targets and of all that they need, as if the rest had never been written."""
@@ -203,10 +224,12 @@ class _Compiler:
             raise InvalidDAG(self.problems)
         return Graph(
             spec=self.spec,
-            nodes=tuple(_finished(number, draft) for number, draft in enumerate(drafts)),
+            nodes=tuple(
+                _finished(number, draft, self.spec.parameters) for number, draft in enumerate(drafts)
+            ),
             main=main,
             index=self.index,
-            params=bound(self.spec.parameters, self.spec.arguments),
+            params=bound(self.spec.parameters, self.spec.arguments) | placeholders(self.spec.parameters),
             hash=graph_hash(self.spec),
         )
 
@@ -223,7 +246,8 @@ class _Compiler:
                 self._problem(
                     f"spec.finally[{number}].name", f"{shown(node.name)} is already the name of a node."
                 )
-        self.problems.extend(default_problems(spec.parameters, field="spec.parameters"))
+        self.problems.extend(declaration_problems(spec.parameters, field="spec.parameters"))
+        self.problems.extend(source_problems(spec.parameters, spec.arguments))
         self.problems.extend(
             argument_problems(spec.parameters, spec.arguments, field="spec.arguments", owner="the DAG")
         )
@@ -247,7 +271,7 @@ class _Compiler:
     def _compile_templates(self) -> None:
         for template in self.spec.job_templates:
             place = f"spec.jobTemplates[{template.name}]"
-            self.problems.extend(default_problems(template.parameters, field=f"{place}.parameters"))
+            self.problems.extend(declaration_problems(template.parameters, field=f"{place}.parameters"))
             job = self._template(template.job.tree(), f"{place}.job")
             self._check_names(
                 job, f"{place}.job", inputs={parameter.name for parameter in template.parameters}
@@ -274,6 +298,7 @@ class _Compiler:
             for_each=self._for_each(node, f"{place}.forEach", once),
         )
         self._connect(draft, place)
+        self._check_exposure(draft, place)
         return draft
 
     def _when(
@@ -300,18 +325,32 @@ class _Compiler:
         for part, message in for_each_problems(node.for_each):
             self._problem(f"{place}{part}", message)
         template = self._checked_template(given(node.for_each), place, once)
-        is_right = len(self.problems) == before
-        if is_right and all(root == "params" for root, _ in template.references):
+        if len(self.problems) == before:
             self._check_items(template, place)
         return template
 
     def _check_items(self, template: Template, place: str) -> None:
         """Make the list already, if nothing that it reads is still to come."""
         params = bound(self.spec.parameters, self.spec.arguments)
+        to_come = {("params", name) for name in self.params - params.keys()}
+        if to_come & template.references or any(root != "params" for root, _ in template.references):
+            return
         try:
             items_of(template.render({"params": params}), place)
         except RenderError as error:
             self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
+
+    def _check_exposure(self, draft: _Draft, place: str) -> None:
+        others = {
+            f"{place}.when": draft.when,
+            f"{place}.retry.condition": draft.retry_condition,
+            f"{place}.forEach": draft.for_each,
+            f"{place}.inputs": draft.part,
+        }
+        found = exposures(
+            self.spec.parameters, field=place, job=draft.job, arguments=draft.arguments, others=others
+        )
+        self.problems.extend(problem for problem in found if problem not in self.problems)
 
     def _depends(self, node: Node, place: str) -> Logic | None:
         if node.depends is None:
@@ -516,7 +555,7 @@ def _cycle(drafts: Sequence[_Draft], left: set[int]) -> Iterable[str]:
     return [*reversed(cycle), cycle[-1]]
 
 
-def _finished(number: int, draft: _Draft) -> CompiledNode:
+def _finished(number: int, draft: _Draft, parameters: Iterable[DAGParameter]) -> CompiledNode:
     return CompiledNode(
         index=number,
         name=draft.spec.name,
@@ -537,4 +576,5 @@ def _finished(number: int, draft: _Draft) -> CompiledNode:
         for_each=draft.for_each,
         when_is_of_items=draft.when_is_of_items,
         listings=tuple(draft.listed),
+        secrets=secrets_read(parameters, draft.job.references | draft.arguments.references),
     )

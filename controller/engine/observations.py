@@ -40,6 +40,16 @@ class SubmissionRefused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionWithheld:
+    """The job of an attempt was not sent, because something that it needs is not there yet, such as a Secret."""
+
+    node: str
+    attempt: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSeen:
     """The job of an attempt, as Bacalhau reports it. A job that has ended comes with its executions."""
 
@@ -72,5 +82,5 @@ class FilesUnknown:
     message: str
 
 
-JobObservation = JobSubmitted | SubmissionRefused | JobSeen | JobLost
+JobObservation = JobSubmitted | SubmissionRefused | SubmissionWithheld | JobSeen | JobLost
 Observation = JobObservation | FilesListed | FilesUnknown

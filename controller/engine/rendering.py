@@ -24,8 +24,9 @@ from controller.engine.identity import (
     fingerprint,
     job_name,
 )
-from controller.engine.parameters import bound, type_problems
+from controller.engine.parameters import bound, value_problems
 from controller.engine.problems import RenderError, shown
+from controller.engine.secrets import without_placeholders
 
 Result = Artifact | None | Mapping[int, Artifact | None]
 """What a node published; of a fan-out, what each item did that succeeded, by the items' numbers."""
@@ -103,6 +104,8 @@ def variables(
 
 
 def _evaluated(node: CompiledNode, bindings: Mapping[str, Any]) -> dict[str, Any]:
+    if node.secrets:
+        bindings = {**without_placeholders(bindings), "params": bindings["params"]}
     job: dict[str, Any] = node.job.render({**bindings, "inputs": _arguments(node, bindings)})
     return job
 
@@ -110,7 +113,7 @@ def _evaluated(node: CompiledNode, bindings: Mapping[str, Any]) -> dict[str, Any
 def _arguments(node: CompiledNode, variables: Mapping[str, Any]) -> dict[str, Any]:
     arguments = bound(node.parameters, node.arguments.render(variables))
     for parameter in node.parameters:
-        for problem in type_problems(
+        for problem in value_problems(
             parameter, arguments[parameter.name], field=f"{node.field}.arguments.{parameter.name}"
         ):
             raise RenderError(problem.field, problem.message)

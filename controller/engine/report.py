@@ -1,11 +1,14 @@
 """The status of a run as the resource shows it: what changed since the last report, as a merge patch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from controller.api.dag import Condition, DAGStatus, NodePhase, RunPhase
 from controller.engine.artifacts import part_of
+from controller.engine.graph import Graph
 from controller.engine.outcome import failure_summary, progress, tally
 from controller.engine.problems import cut
+from controller.engine.rendering import RunContext
 from controller.engine.run import Run
 from controller.engine.state import timestamp
 
@@ -40,9 +43,8 @@ class Reporter:
             "message": message,
             "startTime": timestamp(run.started_at),
             "completionTime": timestamp(run.completed_at),
-            "bacalhauNamespace": run.context.bacalhau_namespace,
-            "graphHash": run.graph.hash,
             "retryID": self.retry_id,
+            **_fixed(run.graph, run.context),
             "conditions": self._conditions(message, generation, now, hindrance),
             "nodes": self._changed_nodes(),
         }
@@ -91,6 +93,32 @@ class Reporter:
             for kind, status in statuses.items()
         }
         return [condition.model_dump(by_alias=True, mode="json") for condition in self.conditions.values()]
+
+
+def opening(graph: Graph, context: RunContext, texts: Mapping[str, str], *, now: float) -> dict[str, Any]:
+    """Give the status with which a run begins that reads ConfigMaps.
+
+    It is written before anything is submitted: what was read could be read another way later, and then could not be known any more.
+    """
+    return {
+        "phase": RunPhase.PENDING.value,
+        "startTime": timestamp(now),
+        "retryID": graph.spec.retry.id if graph.spec.retry else None,
+        "parameters": dict(texts),
+        **_fixed(graph, context),
+    }
+
+
+def _fixed(graph: Graph, context: RunContext) -> dict[str, Any]:
+    """Give what stays as it is for the whole run, whatever becomes of where it was read."""
+    return {
+        "bacalhauNamespace": context.bacalhau_namespace,
+        "graphHash": graph.hash,
+        "jobDefaults": {
+            "queueTimeout": context.queue_timeout,
+            "executionTimeout": context.execution_timeout,
+        },
+    }
 
 
 def _acted_on(run: Run, status: DAGStatus | None) -> str | None:

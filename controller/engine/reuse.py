@@ -57,6 +57,7 @@ class Candidate:
                 "types": {parameter.name: parameter.type for parameter in node.parameters},
                 "dependencies": sorted(self.graph.nodes[index].name for index in node.dependencies),
                 "values": list(self._values(node)),
+                "secrets": {name: ref.model_dump() for name, ref in node.secrets.items()},
                 "node": spec.model_dump(mode="json", exclude_defaults=True, exclude=_LEFT_OUT),
             }
         )

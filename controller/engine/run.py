@@ -31,6 +31,7 @@ from controller.engine.observations import (
     JobSubmitted,
     Observation,
     SubmissionRefused,
+    SubmissionWithheld,
 )
 from controller.engine.outcome import announcement, run_phase
 from controller.engine.problems import RenderError, one_line
@@ -45,6 +46,9 @@ from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, ju
 
 MAX_REPLACEMENTS = 5
 """Attempts that the platform may lose before the node is an Error."""
+
+WITHHELD_SECONDS = 5.0
+"""After which an attempt that lacked something is made again. All those of a run look for it together, so this costs little."""
 
 
 class Run:
@@ -130,11 +134,23 @@ class Run:
                     now,
                     final=True,
                 )
+            case SubmissionWithheld():
+                self._withhold(index, observation, now)
             case JobSeen():
                 self._seen(index, observation, now)
             case JobLost():
                 message = f"Bacalhau no longer knows job {self.state.nodes[index].job_id}."
                 self._end(index, Finished(phase=NodePhase.ERROR, reason="JobLost", message=message), now)
+
+    def _withhold(self, index: int, observation: SubmissionWithheld, now: float) -> None:
+        """Have an attempt that was not sent made again, as the same one, a while later."""
+        node = self.state.nodes[index]
+        node.attempt -= 1
+        # Why there is another attempt stays, as in _start.
+        node.reason = node.reason if node.reason in (RETRYING, REPLACED) else observation.reason
+        node.message, node.retry_at = one_line(observation.message), now + WITHHELD_SECONDS
+        self.state.move(index, NodePhase.PENDING)
+        self._alarms.put(index, None, node.retry_at)
 
     def _is_current(self, index: int, observation: JobObservation) -> bool:
         """Tell whether this is news of a node's latest attempt.
@@ -479,7 +495,11 @@ class Run:
         self.state.move(index, NodePhase.SUBMITTED)
         self._effects.append(
             SubmitJob(
-                node=compiled.name, attempt=node.attempt, job=job, bundles=self.reader.bundles(compiled)
+                node=compiled.name,
+                attempt=node.attempt,
+                job=job,
+                bundles=self.reader.bundles(compiled),
+                secrets=compiled.secrets,
             )
         )
         return True

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from controller import metrics
 from controller.api.bacalhau import Job, JobSighting
-from controller.api.dag import DAGSpec
+from controller.api.dag import DAGSpec, NodePhase
 from controller.bacalhau.errors import BacalhauError, Refused, UnexpectedAnswer
 from controller.bacalhau.listing import list_files
 from controller.bacalhau.submission import Submitted, ensure_job
@@ -33,6 +33,7 @@ from controller.engine import (
     Run,
     StopJob,
     SubmissionRefused,
+    SubmissionWithheld,
     SubmitJob,
     WakeAt,
     graph_hash,
@@ -43,6 +44,7 @@ from controller.kube.status import StatusWriter
 from controller.reconciler.connection import Connection, Problem, problem_of
 from controller.reconciler.last_words import has_last_words, with_last_words
 from controller.reconciler.recovery import Recovered
+from controller.reconciler.secrets import Filled, SecretReader, Withheld
 
 SPEC_CHANGED = Problem(
     "SpecChanged",
@@ -75,6 +77,7 @@ class ActiveRun:
         exclusive: whether the run has its Bacalhau namespace for itself.
         writer: brings its status to the API server.
         events: tells people.
+        secrets: reads what jobs hold of Secrets.
         wake: has ``advance`` called soon, or after so many seconds.
     """
 
@@ -87,6 +90,7 @@ class ActiveRun:
         exclusive: bool,
         writer: StatusWriter,
         events: EventRecorder,
+        secrets: SecretReader,
         wake: Callable[[float], None],
     ) -> None:
         self.run = run
@@ -95,6 +99,7 @@ class ActiveRun:
         self._reporter = reporter
         self._exclusive = exclusive
         self._events = events
+        self._secrets = secrets
         self._wake = wake
         self._inbox: list[Observation] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,6 +172,7 @@ class ActiveRun:
                     self._wake(effect.time - now)
                 case Emit():
                     self._announcements.append(effect)
+        self._drop_idle_troubles()
         self._queue_up(room, started=sum(isinstance(effect, SubmitJob) for effect in effects))
         self._generation, self._hindrance = generation, hindrance
         self._plan_report()
@@ -230,26 +236,42 @@ class ActiveRun:
     async def _submit(self, effect: SubmitJob) -> None:
         """Submit until it is decided. The first try of a process may be in doubt too: see ``recovery``."""
         holder = self._holder(effect.node, effect.attempt)
-        outcome = await self._persist(holder, partial(self._try_to_submit, effect))
+        try:
+            filled = await self._secrets.fill(effect.job, effect.secrets)
+        except Withheld as error:
+            self._withhold(effect, error.problem)
+            return
+        outcome = await self._persist(holder, partial(self._try_to_submit, effect, filled))
         if isinstance(outcome, Refused):
             self._refused(effect, outcome)
         else:
             self._submitted(effect, outcome)
 
-    async def _try_to_submit(self, effect: SubmitJob, failures: int) -> Submitted | Refused:
+    def _withhold(self, effect: SubmitJob, problem: Problem) -> None:
+        self._set_trouble(self._holder(effect.node, effect.attempt), problem)
+        self.observe(
+            [
+                SubmissionWithheld(
+                    node=effect.node, attempt=effect.attempt, reason=problem.reason, message=problem.message
+                )
+            ]
+        )
+
+    async def _try_to_submit(self, effect: SubmitJob, filled: Filled, failures: int) -> Submitted | Refused:
         try:
             async with self.connection.submissions:
                 return await ensure_job(
                     self.connection.client,
-                    effect.job,
+                    filled.job,
                     doubtful=failures > 0,
                     ipfs=self.connection.ipfs,
                     bundles=effect.bundles,
                 )
-        except UnexpectedAnswer:
-            raise  # says nothing about the job: somebody else answered
-        except Refused as error:
-            return error
+        except BacalhauError as error:
+            redacted = filled.redacted(error)
+            if isinstance(redacted, Refused) and not isinstance(redacted, UnexpectedAnswer):
+                return redacted
+            raise redacted from None  # an unexpected answer says nothing about the job: somebody else gave it
 
     def _submitted(self, effect: SubmitJob, submitted: Submitted) -> None:
         metrics.JOB_SUBMISSIONS.labels("adopted" if submitted.adopted else "new").inc()
@@ -322,6 +344,12 @@ class ActiveRun:
             del self._troubles[holder]
         self._wake(0)
 
+    def _drop_idle_troubles(self) -> None:
+        """Forget what was in the way of nodes that have been left out since."""
+        for holder in [*self._troubles]:
+            if self.run.node(holder[1]).phase is NodePhase.OMITTED:
+                self._set_trouble(holder, None)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -368,7 +396,7 @@ class ActiveRun:
     def _release(self, observation: Observation) -> None:
         """Give back the place of an attempt that has ended."""
         match observation:
-            case SubmissionRefused() | JobLost():
+            case SubmissionRefused() | SubmissionWithheld() | JobLost():
                 self._give_back(self._holder(observation.node, observation.attempt))
             case JobSeen() if observation.sighting.job.state.is_terminal:
                 self._give_back(self._holder(observation.node, observation.attempt))

@@ -40,14 +40,16 @@ from controller.kube.objects import Body, ObjectRef, Objects
 from controller.kube.queue import WorkQueue
 from controller.kube.status import Lost, StatusWriter
 from controller.kube.stored import StoredObject, is_outdated
-from controller.reconciler.access import Unresolved
+from controller.reconciler.access import ReadSecret, Unresolved
 from controller.reconciler.active import SPEC_CHANGED, ActiveRun
 from controller.reconciler.connection import Connection, Key, Problem, problem_of
+from controller.reconciler.parameters import ReadConfigMap, read_texts, record, with_values
 from controller.reconciler.pool import ConnectionPool
 from controller.reconciler.recovery import recover, stop_all
 from controller.reconciler.rerun import Opening, refused, reopened
 from controller.reconciler.resources import DAGS
 from controller.reconciler.reuse import begun, read_earlier
+from controller.reconciler.secrets import SecretReader
 from controller.reconciler.specs import Unfit, compiled
 from controller.reconciler.standing import has_ended, has_started, is_settled, status_of, wants_rerun
 
@@ -63,6 +65,8 @@ class DAGReconciler:
     """Runs DAGs.
 
     Args:
+        read_secret: reads the values of parameters that are in Secrets.
+        read_config_map: reads the values of parameters that are in ConfigMaps.
         deletion_grace: seconds that the deletion of a DAG may be held up while its jobs are being stopped.
     """
 
@@ -74,6 +78,8 @@ class DAGReconciler:
         events: EventRecorder,
         queue: WorkQueue[Key],
         budget: WriteBudget,
+        read_secret: ReadSecret,
+        read_config_map: ReadConfigMap,
         deletion_grace: float,
     ) -> None:
         self._objects = objects
@@ -81,6 +87,8 @@ class DAGReconciler:
         self._events = events
         self._queue = queue
         self._budget = budget
+        self._read_secret = read_secret
+        self._read_config_map = read_config_map
         self._deletion_grace = deletion_grace
         self._bodies: dict[Key, Body] = {}
         self._writers: dict[Key, StatusWriter] = {}
@@ -200,17 +208,23 @@ class DAGReconciler:
 
     async def _take_up(self, key: Key, body: Body, dag: BacalhauDAG, graph: Graph) -> ActiveRun:
         connection = await self._pool.require(_connection_key(body), user=key)
+        status, context = dag.status or DAGStatus(), _context(body, connection)
+        texts = await read_texts(graph, status.parameters, namespace=key[0], read=self._read_config_map)
+        graph = with_values(graph, texts)
         writer = self._writer(key, body)
         await finalizer.hold(writer.stored)
-        run = Run(graph, _context(body, connection), dag.status if has_started(status_of(body)) else None)
+        if texts != status.parameters:
+            status = await record(writer.stored, graph, context, texts, now=time.time())
+        run = Run(graph, context, status if status.start_time else None)
         recovered = await recover(run, connection.client, ipfs=connection.ipfs)
         active = ActiveRun(
             run=run,
-            reporter=Reporter(run, dag.status, now=time.time()),
+            reporter=Reporter(run, status, now=time.time()),
             connection=connection,
             exclusive=run.context.bacalhau_namespace == _own_namespace(body),
             writer=writer,
             events=self._events,
+            secrets=SecretReader(self._read_secret, namespace=key[0]),
             wake=lambda delay: self._queue.add_after(key, delay),
         )
         self._active[key] = active
@@ -225,8 +239,9 @@ class DAGReconciler:
             writer.when_idle(partial(self._queue.add, key))
             return
         earlier = await read_earlier(self._objects, dag)
+        texts = await read_texts(graph, {}, namespace=key[0], read=self._read_config_map)
         if self._bodies.get(key) is body:
-            self._open(key, body, begun(dag, graph, earlier, now=time.time()))
+            self._open(key, body, begun(dag, graph, earlier, texts, now=time.time()))
 
     def _open(self, key: Key, body: Body, opening: Opening) -> None:
         """Write down how a run begins, or begins again, before anything starts, and tell people."""
@@ -425,14 +440,14 @@ def _controls(spec: Mapping[str, Any]) -> Controls:
 
 
 def _context(body: Body, connection: Connection) -> RunContext:
-    metadata = body["metadata"]
+    metadata, defaults = body["metadata"], status_of(body).get("jobDefaults") or {}
     return RunContext(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
         bacalhau_namespace=_bacalhau_namespace(body, connection),
-        queue_timeout=connection.queue_timeout,
-        execution_timeout=connection.execution_timeout,
+        queue_timeout=defaults.get("queueTimeout", connection.queue_timeout),
+        execution_timeout=defaults.get("executionTimeout", connection.execution_timeout),
     )
 
 

@@ -35,6 +35,7 @@ def reopened(graph: Graph, spec: DAGSpec, nodes: Mapping[str, NodeStatus], *, no
         "startTime": timestamp(now),
         "completionTime": None,
         "outputs": None,
+        "jobDefaults": None,
         "nodes": {
             name: node.model_dump(by_alias=True, mode="json") if node else None
             for name, node in again.items()

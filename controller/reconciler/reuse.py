@@ -3,7 +3,7 @@
 Nothing is taken over from a DAG whose spec and status do not belong together, or cannot be read any more.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from controller.api.dag import BacalhauDAG, RunPhase
 from controller.engine import Candidate, Earlier, Emit, Graph, reuse
@@ -12,6 +12,7 @@ from controller.kube.errors import Gone
 from controller.kube.objects import Body, ObjectRef, Objects
 from controller.reconciler.access import Unresolved
 from controller.reconciler.connection import Problem
+from controller.reconciler.parameters import with_values
 from controller.reconciler.rerun import Opening
 from controller.reconciler.resources import DAGS
 from controller.reconciler.specs import Unfit, compiled
@@ -44,9 +45,21 @@ async def read_earlier(objects: Objects, heir: BacalhauDAG) -> Body:
     return body
 
 
-def begun(dag: BacalhauDAG, graph: Graph, earlier: Body, *, now: float) -> Opening:
-    """Begin a run with what an earlier DAG leaves to it; ``now`` is Unix time in seconds."""
+def begun(dag: BacalhauDAG, graph: Graph, earlier: Body, texts: Mapping[str, str], *, now: float) -> Opening:
+    """Begin a run with what an earlier DAG leaves to it.
+
+    Args:
+        dag: the new DAG.
+        graph: its graph.
+        earlier: the DAG whose results it takes over.
+        texts: what was read from ConfigMaps for the new run.
+        now: Unix time in seconds.
+
+    Raises:
+        Unresolved: a value is not what its parameter allows.
+    """
     metadata = dag.metadata
+    graph = with_values(graph, texts)
     new = Candidate(graph=graph, name=metadata.name, namespace=metadata.namespace, uid=metadata.uid)
     known = _earlier(earlier)
     taken = reuse(new, known) if known else {}
@@ -58,6 +71,7 @@ def begun(dag: BacalhauDAG, graph: Graph, earlier: Body, *, now: float) -> Openi
         "message": message,
         "startTime": timestamp(now),
         "graphHash": graph.hash,
+        "parameters": dict(texts),
         "retryID": dag.spec.retry.id if dag.spec.retry else None,
         "nodes": {name: node.model_dump(by_alias=True, mode="json") for name, node in taken.items()},
     }
@@ -73,10 +87,11 @@ def _count(graph: Graph, taken: Collection[str]) -> str:
 def _earlier(body: Body) -> Earlier | None:
     try:
         dag, graph = compiled(body)
-    except Unfit:
-        return None
-    status = dag.status
-    if status is None or status.graph_hash != graph.hash or status.bacalhau_namespace is None:
+        status = dag.status
+        if status is None or status.graph_hash != graph.hash or status.bacalhau_namespace is None:
+            return None
+        graph = with_values(graph, status.parameters)
+    except (Unfit, Unresolved):
         return None
     return Earlier(
         graph=graph,

@@ -300,6 +300,25 @@ def nodes_of(manifest: Object) -> Any:
             id="an unknown type",
         ),
         pytest.param(
+            lambda it: it["spec"]["parameters"].append({"name": "p", "valueFrom": {}}),
+            r"spec\.parameters\[\d\]\.valueFrom: Invalid value: valueFrom needs exactly one of configMapKeyRef and secretKeyRef",
+            id="a value from nowhere",
+        ),
+        pytest.param(
+            lambda it: it["spec"]["parameters"].append(
+                {"name": "p", "type": "integer", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+            ),
+            r'spec\.parameters\[\d\]: Invalid value: parameter "p" comes from a Secret, so it is of type string',
+            id="a number from a Secret",
+        ),
+        pytest.param(
+            lambda it: it["spec"]["jobTemplates"][0].update(
+                parameters=[{"name": "p", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]
+            ),
+            r'unknown field "spec\.jobTemplates\[0\]\.parameters\[0\]\.valueFrom"',
+            id="a template's value from a ConfigMap",
+        ),
+        pytest.param(
             lambda it: it["spec"].update(connectionRef={"name": "The Lab"}),
             r'spec\.connectionRef\.name: Invalid value: "The Lab"',
             id="a connection that cannot exist",

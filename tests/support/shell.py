@@ -29,6 +29,7 @@ from controller.bacalhau.http import Basic, Bearer
 from controller.engine.identity import ATTEMPT_LABEL, UID_LABEL, node_of
 from controller.kube.backoff import Backoff
 from controller.kube.budget import WriteBudget
+from controller.kube.config_maps import read_config_map
 from controller.kube.events import EventRecorder
 from controller.kube.objects import Objects
 from controller.kube.queue import WorkQueue
@@ -261,6 +262,10 @@ class World:
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
         self.kube.put(f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}", {"data": encoded})
 
+    def config_map(self, name: str, **data: str) -> None:
+        """Create a ConfigMap, or replace it."""
+        self.kube.put(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{name}", {"data": data})
+
     def apply(self, *nodes: Mapping[str, Any], name: str = "count", **spec: Any) -> str:
         """Create a DAG of these nodes; returns its path."""
         path = dag_path(name)
@@ -379,6 +384,8 @@ class Process:
             events=self.events,
             queue=self.dag_queue,
             budget=budget,
+            read_secret=partial(read_secret_key, client),
+            read_config_map=partial(read_config_map, client),
             deletion_grace=deletion_grace,
         )
         self.connections = ConnectionReconciler(

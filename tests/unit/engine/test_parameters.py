@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import Parameter, ParameterType
+from controller.api.parameters import Parameter, ParameterType
 from controller.engine.parameters import argument_problems, bound, has_type
 
 VALUES: dict[str, Any] = {
