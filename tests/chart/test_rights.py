@@ -26,6 +26,7 @@ MAY: list[Right] = [
     ("watch", "bacalhauconnections.bacalhau.org"),
     ("patch", "bacalhauconnections.bacalhau.org/status"),
     ("get", "secrets"),
+    ("get", "configmaps"),
     ("create", "events"),
     ("patch", "events"),
 ]
@@ -37,6 +38,9 @@ MAY_NOT: list[Right] = [
     ("list", "secrets"),
     ("watch", "secrets"),
     ("patch", "secrets"),
+    ("list", "configmaps"),
+    ("watch", "configmaps"),
+    ("patch", "configmaps"),
     ("list", "pods"),
     ("create", "pods"),
     ("list", "customresourcedefinitions.apiextensions.k8s.io"),

@@ -33,9 +33,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [bacalhau.org]
   resources: [bacalhaudags/status, bacalhauconnections/status]
   verbs: [patch]
-# Credentials of connections, by name; it cannot list Secrets.
+# Credentials of connections and values of parameters, by name; it cannot list Secrets or ConfigMaps.
 - apiGroups: [""]
-  resources: [secrets]
+  resources: [configmaps, secrets]
   verbs: [get]
 - apiGroups: [""]
   resources: [events]

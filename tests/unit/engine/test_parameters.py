@@ -89,7 +89,7 @@ MISTAKES: dict[str, tuple[DAGSpec, str]] = {
     ),
     "value of another type, whatever is allowed": (
         taking({"name": "n", "type": "integer", "enum": [1, 2]}, n=True),
-        "spec.arguments.n: True is not of type integer.",
+        "spec.arguments.n: true is not of type integer.",
     ),
     "value of a template not allowed": (
         templated(MODE, mode="fast"),
@@ -185,6 +185,15 @@ def test_only_what_is_not_given_is_read_from_config_maps() -> None:
     graph = Graph.compile(taking(*parameters, {"name": "c", "default": ""}, a="given"))
     assert [parameter.name for parameter in graph.from_config_maps] == ["b"]
     assert graph.with_values({"b": "read"}).params == {"a": "given", "b": "read", "c": ""}
+
+
+def test_items_of_a_fan_out_may_come_from_a_config_map() -> None:
+    parameter = {"name": "items", "type": "array", "valueFrom": CONFIG_MAP}
+    spec = dag(node("a", forEach={"items": "${{ params.items }}"}), parameters=[parameter])
+    play = Play(spec)
+    play.graph = play.graph.with_values({"items": ["x", "y"]})
+    play.begin(None)
+    assert play.go().started == ["a[0]", "a[1]"]
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,14 @@ EXPOSED: dict[str, tuple[DAGSpec, str]] = {
         secretive(node("a", when="size(params) > 1")),
         "spec.nodes[a].when: params comes from a Secret, and only Env of a job may hold it.",
     ),
+    "items": (
+        secretive(node("a", forEach={"items": ["${{ params.token }}"]})),
+        f"spec.nodes[a].forEach: {NOT_HERE}",
+    ),
+    "part of a result": (
+        secretive(node("b"), node("a", inputs=[{"from": "b", "output": "${{ params.token }}"}])),
+        f"spec.nodes[a].inputs: {NOT_HERE}",
+    ),
     "job of a template": (
         secretive(
             node("a", template="tool"),
@@ -192,6 +200,19 @@ def test_what_a_program_prints_is_never_taken_for_a_placeholder() -> None:
     environment = submitted(play).job["Tasks"][0]["Env"]
     assert environment["TOKEN"] == placeholder("token")
     assert MARK not in environment["SAID"]
+
+
+def test_each_item_of_a_fan_out_gets_the_value() -> None:
+    environment = {"TOKEN": "${{ params.token }}", "ITEM": "${{ item }}"}
+    play = Play(
+        secretive(node("a", forEach={"items": ["x", placeholder("token")]}, job=job(Env=environment)))
+    )
+    effects = [effect for effect in play.go().effects if isinstance(effect, SubmitJob)]
+    assert [list(effect.secrets) for effect in effects] == [["token"], ["token"]]
+    environments = [effect.job["Tasks"][0]["Env"] for effect in effects]
+    assert [found["TOKEN"] for found in environments] == [placeholder("token")] * 2
+    assert environments[0]["ITEM"] == "x"
+    assert MARK not in environments[1]["ITEM"]
 
 
 def test_a_value_of_a_config_map_is_never_taken_for_a_placeholder() -> None:
