@@ -18,7 +18,6 @@ from dev.servers.controller import Controller
 from dev.servers.process import loopback_client
 from tests.support.controller import running_controller
 from tests.support.dags import job_step, manifest
-from tests.support.wasm import assemble
 from tests.support.workspace import Json, Workspace, attempts, cid, in_phase, status
 
 pytestmark = pytest.mark.e2e
@@ -89,14 +88,14 @@ def spellings(value: str) -> set[str]:
 
 async def test_the_example_shows_its_values(workspace: Workspace, operator: Controller) -> None:
     workspace.kubectl("apply", "-f", EXAMPLE / "dag.yaml")
-    missing = await workspace.hindered("parameters", "ConfigMapNotFound")
+    missing = await workspace.hindered("with-values", "ConfigMapNotFound")
     assert missing.startswith(
         'spec.parameters[region].valueFrom.configMapKeyRef: There is no ConfigMap "site" in namespace'
     )
-    assert await workspace.event("ConfigMapNotFound", about="parameters") == missing
+    assert await workspace.event("ConfigMapNotFound", about="with-values") == missing
 
     workspace.kubectl("apply", "-f", EXAMPLE / "values.yaml")
-    dag = await workspace.succeeded("parameters")
+    dag = await workspace.succeeded("with-values")
 
     shown = workspace.plane.ipfs.cat(f"{cid(dag, 'shown')}/stdout").decode().splitlines()
     assert shown[:4] == ["mode full", "region eu-west", "retries 3", "tier standard"]
@@ -174,8 +173,3 @@ async def test_a_job_that_bacalhau_refuses_gives_nothing_away(
     assert re.search("lower-case", status(dag).message or "")
     said = all_that_is_said(workspace, operator)
     assert [spelling for spelling in spellings(PASSWORD) if spelling in said] == []
-
-
-def test_the_program_of_the_example_is_its_source_assembled() -> None:
-    encoded = re.findall(r"data:application/wasm;base64,([^\"]+)", (EXAMPLE / "dag.yaml").read_text())
-    assert encoded == [base64.b64encode(assemble((EXAMPLE / "show.wat").read_text())).decode()]
