@@ -140,11 +140,14 @@ class Retry(Model):
 
 
 class Approval(Model):
-    """A node that runs no job but waits for somebody to release it through spec.approvals."""
+    """A node that runs no job but waits for a time, or for somebody to release it through spec.approvals."""
 
     message: Description | None = Field(None, description="What is to be decided, for whoever decides.")
     timeout: Duration | None = Field(
         None, description="How long to wait. Then the node has Failed. Default: no limit."
+    )
+    duration: Duration | None = Field(
+        None, description="How long to wait. Then the node has Succeeded. Not together with timeout."
     )
 
 
@@ -202,7 +205,8 @@ class Node(Model):
     )
     template: Name | None = Field(None, description="Name of the job template to use. Either this or job.")
     suspend: Approval | None = Field(
-        None, description="In place of a job: wait until spec.approvals says that the graph may go on here."
+        None,
+        description="In place of a job: wait until spec.approvals says that the graph may go on here, or for a time.",
     )
     arguments: Arguments = Field(
         {},

@@ -1,4 +1,4 @@
-"""Nodes that run no job but wait for somebody's decision.
+"""Nodes that run no job but wait for somebody's decision, or for a time.
 
 The decision stands in ``spec.approvals``, so it survives every restart, shows who may take it (whoever may change the DAG), and works through GitOps.
 """
@@ -17,9 +17,7 @@ def decided(spec: Node, node: NodeState, decisions: Mapping[str, Decision], now:
     decision = decisions.get(spec.name)
     if decision is None:
         deadline = approval_deadline(spec, node)
-        if deadline is None or now < deadline.time:
-            return None
-        return Finished(phase=NodePhase.FAILED, reason="TimedOut", message=deadline.message)
+        return _undecided(spec, deadline) if deadline and now >= deadline.time else None
     if decision.approved:
         return Finished(
             phase=NodePhase.SUCCEEDED, reason="Approved", message=decision.message, artifact=decision.outputs
@@ -29,9 +27,21 @@ def decided(spec: Node, node: NodeState, decisions: Mapping[str, Decision], now:
     )
 
 
+def _undecided(spec: Node, deadline: Deadline) -> Finished:
+    """Give the end of an approval node whose time is over: that is what some wait for, and the others do not."""
+    if spec.suspend and spec.suspend.duration:
+        return Finished(phase=NodePhase.SUCCEEDED, reason="Waited", message=deadline.message)
+    return Finished(phase=NodePhase.FAILED, reason="TimedOut", message=deadline.message)
+
+
 def approval_deadline(spec: Node, node: NodeState) -> Deadline | None:
     """Give the time until which an approval node waits."""
-    if spec.suspend is None or spec.suspend.timeout is None or node.started_at is None:
+    if spec.suspend is None or node.started_at is None:
         return None
-    end = node.started_at + duration_seconds(spec.suspend.timeout)
-    return Deadline(end, f"nobody decided within the timeout: {spec.suspend.timeout}")
+    if spec.suspend.duration:
+        end = node.started_at + duration_seconds(spec.suspend.duration)
+        return Deadline(end, f"it waited for {spec.suspend.duration}")
+    if spec.suspend.timeout:
+        end = node.started_at + duration_seconds(spec.suspend.timeout)
+        return Deadline(end, f"nobody decided within the timeout: {spec.suspend.timeout}")
+    return None

@@ -388,6 +388,11 @@ class _Compiler:
             self._problem(place, "a node has exactly one of job, template and suspend.")
             return (), _EMPTY
         if node.suspend is not None:
+            if node.suspend.timeout and node.suspend.duration:
+                self._problem(
+                    f"{place}.suspend",
+                    "a wait ends well after a duration or badly after a timeout; give one.",
+                )
             return (), _EMPTY
         if node.job is not None:
             if node.arguments:

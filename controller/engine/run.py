@@ -312,11 +312,12 @@ class Run:
 
     def _wait_for_approval(self, index: int, approval: Approval, now: float) -> None:
         node = self.state.nodes[index]
-        node.started_at, node.reason = now, "WaitingForApproval"
-        node.message = approval.message
+        node.started_at, node.message = now, approval.message
+        node.reason = "Waiting" if approval.duration else "WaitingForApproval"
         self.state.move(index, NodePhase.SUSPENDED)
-        message = f'Node "{self._name(index)}" waits for a decision in spec.approvals.'
-        self._effects.append(Emit(type="Normal", reason="WaitingForApproval", message=message))
+        if not approval.duration:
+            message = f'Node "{self._name(index)}" waits for a decision in spec.approvals.'
+            self._effects.append(Emit(type="Normal", reason=node.reason, message=message))
 
     def _apply_decisions(self, controls: Controls, now: float) -> None:
         """Let approval nodes go on as somebody decided, or fail those that waited for too long."""

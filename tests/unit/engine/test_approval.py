@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.api.dag import Decision, NodePhase, RunPhase, Shutdown
-from controller.engine import Emit
+from controller.engine import Emit, Graph, InvalidDAG
 from tests.support.builders import START, Json, Play, completed, dag, node, running
 
 P = NodePhase
@@ -72,6 +72,32 @@ def test_nobody_deciding_in_time_is_a_failure() -> None:
     run.go(after=1)
     assert (run.phases["gate"], run.node("gate").reason) == (P.FAILED, "TimedOut")
     assert run.run.phase is RunPhase.FAILED
+
+
+def test_a_time_to_wait_ends_well() -> None:
+    run = play(approval("gate", suspend={"duration": "1m"}), node("b", after=["gate"]))
+    assert (run.node("gate").reason, run.wakes, run.events) == (
+        "Waiting",
+        [START + 61],
+        [("Running", "Running 2 nodes.")],
+    )
+    run.restart()
+    assert run.go(after=59).phases["gate"] is P.SUSPENDED
+    run.go(after=1)
+    assert (run.phases["gate"], run.node("gate").reason, run.started) == (P.SUCCEEDED, "Waited", ["b"])
+
+
+def test_a_time_to_wait_may_be_cut_short() -> None:
+    run = play(approval("gate", suspend={"duration": "1m"}), node("b", after=["gate"]))
+    run.go(decisions=decision("gate", approved=True))
+    assert (run.node("gate").reason, run.started) == ("Approved", ["b"])
+
+
+def test_a_wait_has_one_end() -> None:
+    with pytest.raises(
+        InvalidDAG, match=r"spec\.nodes\[gate\]\.suspend: a wait ends well after a duration or badly"
+    ):
+        Graph.compile(dag(approval("gate", suspend={"duration": "1m", "timeout": "2m"})))
 
 
 def test_a_wait_survives_a_restart() -> None:
