@@ -1,5 +1,6 @@
 """What other nodes read of a fan-out, and fan-outs read of others: mounts, expressions, files."""
 
+import json
 from typing import Any
 
 import pytest
@@ -138,6 +139,8 @@ def test_an_items_target_that_is_taken_is_an_error() -> None:
         ("nodes.w.phase", "Succeeded"),
         ("nodes.w.items.size()", "3"),
         ("nodes.w.items.map(i, i.stdout)", '["zero", "one", "two"]'),
+        ("nodes.w.items.map(i, i.index)", "[0, 1, 2]"),
+        ("nodes.w.stdout", '["zero", "one", "two"]'),
         ("nodes.w.items.map(i, i.exitCode)", "[0, 3, 0]"),
         ("nodes.w.items.filter(i, i.phase == 'Failed').map(i, i.jobID)", '["j-w[1]-1"]'),
         ("nodes.w.items[2].outputs.cid", "QmResult"),
@@ -153,9 +156,13 @@ def test_items_are_read_in_their_order(expression: str, value: str) -> None:
 
 
 def test_json_of_items_is_read() -> None:
-    run = play(fan_out(3), node("b", job=told("nodes.w.items.map(i, i.json.n)")))
+    documents = [node("b", job=told("nodes.w.items.map(i, i.json.n)")), node("c", job=told("nodes.w.json"))]
+    run = play(fan_out(3), *documents)
+    run.see_items("w", *(completed(stdout=f'{{"n": {n}}}') for n in (3, 1)), completed(stdout="no"))
+    assert run.node("b").phase is P.ERROR
+    run = play(fan_out(3), *documents)
     run.see_items("w", *(completed(stdout=f'{{"n": {n}}}') for n in (3, 1, 2)))
-    assert env(run, "b") == "[3, 1, 2]"
+    assert (env(run, "b"), env(run, "c")) == ("[3, 1, 2]", '[{"n": 3}, {"n": 1}, {"n": 2}]')
 
 
 @pytest.mark.parametrize(
@@ -198,6 +205,12 @@ def test_a_thousand_results_are_worked_on() -> None:
     run = Play(dag(fan_out(1000), second), now=START).go(after=10)
     run.see_items("w", *(completed(stdout=str(index)) for index in range(1000)))
     assert [env(run, f"v[{index}]") for index in range(1000)] == [str(index) for index in range(1000)]
+
+
+def test_a_thousand_texts_are_read_together() -> None:
+    run = Play(dag(fan_out(1000), node("b", job=told("nodes.w.stdout")))).go(after=10)
+    run.see_items("w", *(completed(stdout="a text of some length") for _ in range(1000)))
+    assert env(run, "b") == json.dumps(["a text of some length"] * 1000)
 
 
 # Files

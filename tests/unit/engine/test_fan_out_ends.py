@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.api.dag import NodePhase, RunPhase, Shutdown
-from tests.support.builders import completed, dag, failed, job, node, stopped
+from tests.support.builders import Json, completed, dag, failed, job, node, stopped
 from tests.unit.engine.test_fan_out import MINUTE, RESTART, ended, fan_out, phases_of, play
 from tests.unit.engine.test_graph import problems
 
@@ -75,6 +75,13 @@ def test_a_fan_out_fails_as_soon_as_too_few_items_can_succeed(policy: str) -> No
     assert run.started == []
     assert run.items("w") == [P.FAILED, P.FAILED, P.SUBMITTED, P.OMITTED]
     assert sorted(run.stops) == (["a", "w[2]"] if policy == "FailFastCancel" else [])
+    assert run.phases["b"] is P.OMITTED
+
+
+def test_skipped_items_may_be_what_makes_too_few() -> None:
+    few = fan_out(3, rules={"minSucceeded": 2}, when="index == 2")
+    run = play(few, node("a"), node("b", after=["a"]))
+    assert run.see(a=completed()).started == []
     assert run.phases["b"] is P.OMITTED
 
 
@@ -266,6 +273,24 @@ def test_finally_waits_for_all_items() -> None:
     run = play(fan_out(2), **{"finally": [node("last")]})
     assert run.see(**{"w[0]": completed(3)}).started == []
     assert run.see(**{"w[1]": completed()}).started == ["last"]
+
+
+@pytest.mark.parametrize("forgiveness", [{"rules": {"minSucceeded": 1}}, {"continueOnFailure": True}])
+def test_the_last_nodes_are_told_of_fan_outs_and_not_of_items(forgiveness: Json) -> None:
+    told = job(Env={"A": "${{ run.phase }}: ${{ run.message }}"})
+    run = play(fan_out(2, **forgiveness), **{"finally": [node("last", job=told), node("more", job=told)]})
+    run.see_items("w", completed(3), completed())
+    assert (
+        run.jobs["last"]["Tasks"][0]["Env"]["A"]
+        == "Succeeded: Nodes: succeeded 1, failed 1, running 0, waiting 0."
+    )
+
+
+def test_the_last_nodes_are_told_which_item_failed() -> None:
+    told = job(Env={"A": "${{ run.phase }}: ${{ run.message }}"})
+    run = play(fan_out(2), **{"finally": [node("last", job=told)]})
+    run.see_items("w", completed(), completed(3))
+    assert run.jobs["last"]["Tasks"][0]["Env"]["A"] == 'Failed: node "w": w[1]: exit code 3'
 
 
 def test_the_last_nodes_may_read_items() -> None:

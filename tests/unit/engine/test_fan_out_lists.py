@@ -18,6 +18,7 @@ PARAMETERS = [
     {"name": "text", "default": "3"},
     {"name": "rate", "type": "number", "default": 4.0},
     {"name": "half", "type": "number", "default": 0.5},
+    {"name": "large", "type": "number", "default": 12345678.0},
     {"name": "on", "type": "boolean", "default": True},
     {"name": "word", "default": "some"},
 ]
@@ -59,6 +60,7 @@ LISTS: dict[str, tuple[Json, list[str]]] = {
         },
         ["3", "7"],
     ),
+    "large numbers with a point": ({"range": {"count": 1, "start": "${{ params.large }}"}}, ["12345678"]),
     "numbers as text": ({"range": {"count": "2", "start": "-1"}}, ["-1", "0"]),
     "a matrix": (
         {"matrix": {"size": [1, 2], "model": ["a", "b"]}},
@@ -89,6 +91,10 @@ LISTS: dict[str, tuple[Json, list[str]]] = {
     "an exclusion that fits nothing": (
         {"matrix": {"x": [1]}, "exclude": [{"x": 3}]},
         ['{"x": 1}'],
+    ),
+    "an exclusion of a number, not of what Python takes for it": (
+        {"matrix": {"x": [1, True, "1"]}, "exclude": [{"x": 1}]},
+        ['{"x": true}', '{"x": "1"}'],
     ),
     "an exclusion by an expression": (
         {"matrix": {"x": [1, 2]}, "exclude": [{"x": "${{ params.many }}"}]},
@@ -272,13 +278,26 @@ MISTAKES: dict[str, tuple[Json, str]] = {
         {"items": "${{ nodes.w.json }}"},
         'spec.nodes[w]: the expression nodes.w: "w" cannot depend on itself.',
     ),
+    "the items themselves": (
+        {"items": ["${{ item }}"]},
+        "spec.nodes[w].forEach.items[0]: the expression \"item\" is wrong: column 1: undeclared reference to 'item'; ",
+    ),
+    "an expression in bad order": (
+        {"matrix": {"x": ["${{ 1 + }}"]}},
+        'spec.nodes[w].forEach.matrix.x[0]: the expression "1 +" is wrong: ',
+    ),
+    "a list in bad order": (
+        {"items": "${{ 1 + }}"},
+        'spec.nodes[w].forEach.items: the expression "1 +" is wrong: ',
+    ),
+    "a matrix of nothing": ({"matrix": {}}, "spec.nodes[w].forEach.matrix: a matrix has at least one list."),
 }
 
 
 @pytest.mark.parametrize(("for_each", "expected"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_named_by_field_and_value(for_each: Json, expected: str) -> None:
     found = problems(dag(fan_out(**for_each), parameters=PARAMETERS))
-    assert [problem for problem in found if problem.startswith(expected)]
+    assert [problem for problem in found if problem.startswith(expected)] == found
 
 
 @pytest.mark.parametrize("for_each", [{"items": [0] * MAX_NODES}, {"range": {"count": MAX_NODES}}])
