@@ -1,7 +1,7 @@
 """Puts the programs of examples into their manifests: `python -m dev.programs`, or `make examples`.
 
-A folder of examples whose program is WebAssembly text has it as one `.wat` file. Its manifests carry that program assembled, as a data: URL,
-so that they can be applied with nothing to build or to upload.
+A manifest whose program is inline carries it assembled, as a data: URL, so that it can be applied with nothing to build or to upload. The module
+`/tool.wasm` of a job is `tool.wat` assembled, which is in one of the folders.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import wasmtime
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 _PROGRAM = re.compile(r"(?<=data:application/wasm;base64,)[^\"]*")
+_NAME = re.compile(r"EntryModule: /(\w+)\.wasm")
 
 
 def main() -> None:
@@ -25,9 +26,9 @@ def main() -> None:
 
 def manifests() -> list[tuple[Path, Path]]:
     """Every manifest that carries a program, with the source of the program."""
-    sources = sorted(EXAMPLES.rglob("*.wat"))
-    beside = ((file, source) for source in sources for file in sorted(source.parent.glob("*.yaml")))
-    return [(file, source) for file, source in beside if _PROGRAM.search(file.read_text())]
+    sources = {source.stem: source for source in EXAMPLES.rglob("*.wat")}
+    carriers = (file for file in sorted(EXAMPLES.rglob("*.yaml")) if _PROGRAM.search(file.read_text()))
+    return [(file, sources[_NAME.findall(file.read_text())[0]]) for file in carriers]
 
 
 def with_program(text: str, source: Path) -> str:

@@ -29,6 +29,11 @@ def test_an_example_compiles(example: Example) -> None:
     assert set(nodes_of(spec)) <= {node.name for node in [*spec.nodes, *spec.finally_]}
 
 
+def test_examples_can_run_side_by_side() -> None:
+    names = [example.name for example in all_examples()]
+    assert len(set(names)) == len(names), sorted(names)
+
+
 @pytest.mark.parametrize("example", CONTROL_FLOW, ids=lambda example: example.title)
 def test_an_example_of_a_feature_says_how_it_ends(example: Example) -> None:
     assert example.name == example.file.stem
