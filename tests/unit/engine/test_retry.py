@@ -158,6 +158,7 @@ def test_a_condition_of_when_without_an_answer_is_not_tried_again() -> None:
         ('last.message.contains("memory")', failed("memory limit exceeded"), True),
         ('last.message.contains("memory")', failed("no such image"), False),
         ('last.stdout.startsWith("again")', completed(1, stdout="again, please"), True),
+        ('last.stdout == ""', failed(), True),
         ("last.attempt < 2", completed(1), True),
         ("last.attempt > 1", completed(1), False),
         ("last.seconds < 10.0", completed(1), True),
@@ -286,6 +287,20 @@ def test_what_is_not_tried_again_does_not_wait_first() -> None:
 def test_a_node_that_would_come_too_late_has_failed_now() -> None:
     run = play(retried(9, backoff=STEADY | {"maxDuration": "62s"})).see(a=completed(1))
     assert run.run.phase is RunPhase.FAILED
+
+
+def test_either_bound_may_be_the_one_that_is_exceeded() -> None:
+    for backoff, total in (({"maxDuration": "62s"}, "1h"), ({"maxDuration": "1h"}, "62s")):
+        run = play(retried(9, backoff=STEADY | backoff) | {"totalTimeout": total}).see(a=completed(1))
+        assert run.run.phase is RunPhase.FAILED
+    run = play(retried(9, backoff=STEADY | {"maxDuration": "1h"}) | {"totalTimeout": "1h"})
+    assert run.see(a=completed(1)).phases["a"] is P.PENDING
+
+
+def test_no_wait_is_longer_than_a_year() -> None:
+    backoff = Backoff.model_validate({"duration": "1h", "factor": 100, "jitter": 1})
+    waits = {wait_seconds(backoff, ended=ended, salt="") for ended in (9, 99, 9999)}
+    assert waits == {31_536_000.0}
 
 
 def test_a_node_that_waits_takes_no_place() -> None:
