@@ -559,7 +559,9 @@ class DAGStatus(Model):
         description="Generation of the DAG that this status is about; -1 before the operator saw it.",
         json_schema_extra={"default": -1},
     )
-    phase: RunPhase | None = Field(None, description="Where the run stands.")
+    phase: RunPhase | None = Field(
+        None, description="Where the run stands.", json_schema_extra={"default": RunPhase.PENDING.value}
+    )
     progress: Annotated[str, StringConstraints(max_length=32)] | None = Field(
         None, description="Nodes that ended well, of all nodes."
     )

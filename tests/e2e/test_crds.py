@@ -165,8 +165,8 @@ def test_nothing_is_added_to_the_spec(here: Namespace) -> None:
 
 
 def test_what_the_operator_has_not_seen_says_so(here: Namespace) -> None:
-    for manifest in (dag(), connection()):
-        assert here.create(manifest)["status"] == {"observedGeneration": -1}
+    assert here.create(dag())["status"] == {"observedGeneration": -1, "phase": "Pending"}
+    assert here.create(connection())["status"] == {"observedGeneration": -1}
 
 
 def test_the_largest_graph_is_accepted_and_a_larger_one_refused(here: Namespace) -> None:

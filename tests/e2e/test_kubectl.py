@@ -44,7 +44,7 @@ def test_wait_ends_with_the_run(workspace: Workspace) -> None:
 
 
 def test_watching_shows_each_step(workspace: Workspace) -> None:
-    """`kubectl get -w` until the DAG has succeeded: its phase and progress only ever grow."""
+    """`kubectl get -w` until the DAG has succeeded: a phase from the first line on, and progress that only ever grows."""
     command = [str(toolchain.find("kubectl")), f"--kubeconfig={workspace.plane.kubeconfig}"]
     watch = [*command, "-n", workspace.namespace, "get", "bdag", "-w", "--no-headers"]
     with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as watching:
@@ -59,6 +59,7 @@ def test_watching_shows_each_step(workspace: Workspace) -> None:
                 break
         watching.kill()
 
+    assert all(line.split()[1] in ("Pending", "Running", "Succeeded") for line in lines), lines
     progress = [found[1] for line in lines if (found := re.search(r"Running +(\d)/4", line))]
     assert progress == sorted(progress)
     assert len(set(progress)) >= 3
