@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api.dag import BacalhauDAG, RunPhase
+from controller.api.dag import BacalhauDAG, NodePhase, RunPhase
 from controller.engine.identity import node_of
 from dev.servers.controller import Controller
-from tests.support.dags import manifest, step
+from tests.support import wasm
+from tests.support.dags import job_step, manifest, s3, step
 from tests.support.workspace import Workspace, attempts, cid, status
 
 pytestmark = pytest.mark.e2e
@@ -152,3 +153,78 @@ async def test_a_fan_out_goes_on_after_the_operator_was_killed(
     dag = await workspace.succeeded("killed")
     assert status(dag).phase is RunPhase.SUCCEEDED
     assert attempts(workspace.jobs(dag)) == [("all", 1), ("split", 1), ("work[0]", 1), ("work[1]", 1)]
+
+
+def connect_without_ipfs(workspace: Workspace) -> None:
+    """Make the connection `plain`, which knows Bacalhau alone."""
+    spec = {"endpoint": workspace.plane.bacalhau.url}
+    workspace.apply(
+        {
+            "apiVersion": "bacalhau.org/v1alpha1",
+            "kind": "BacalhauConnection",
+            "metadata": {"name": "plain"},
+            "spec": spec,
+        }
+    )
+
+
+GATHER = ("copy", "/inputs/make/0/outputs/x", "/outputs/0", "copy", "/inputs/make/1/outputs/x", "/outputs/1")
+MAKE = ("write", "/outputs/x", "number ${{ index }}")
+
+
+async def test_results_in_s3_come_together(workspace: Workspace) -> None:
+    publisher = s3(workspace.plane, "fan-in")
+    make = job_step("make", *MAKE, publisher=publisher) | {"forEach": {"range": {"count": 2}}}
+    workspace.apply(manifest("from-s3", make, step("gather", *GATHER, inputs=["make"])))
+
+    dag = await workspace.succeeded("from-s3")
+
+    result = workspace.plane.ipfs.read_directory(f"{cid(dag, 'result')}/outputs")
+    assert result == {"0": b"number 0", "1": b"number 1"}
+
+
+async def test_results_come_together_one_by_one_without_an_ipfs_api(workspace: Workspace) -> None:
+    connect_without_ipfs(workspace)
+    make = step("make", *MAKE, forEach={"range": {"count": 2}})
+    gather = step("gather", *GATHER, inputs=["make"])
+    workspace.apply(manifest("one-by-one", make, gather, connectionRef={"name": "plain"}))
+
+    dag = await workspace.succeeded("one-by-one")
+
+    result = workspace.plane.ipfs.read_directory(f"{cid(dag, 'result')}/outputs")
+    assert result == {"0": b"number 0", "1": b"number 1"}
+
+
+async def test_the_files_of_a_result_are_unknown_without_an_ipfs_api(workspace: Workspace) -> None:
+    connect_without_ipfs(workspace)
+    work = step("work", "exit", "0", forEach={"items": "${{ nodes.split.outputs.files }}"})
+    workspace.apply(
+        manifest("unknown", step("split", *MAKE[:2], "1"), work, outputs=[], connectionRef={"name": "plain"})
+    )
+    dag = await workspace.ended("unknown")
+
+    assert status(dag).nodes["work"].phase is NodePhase.ERROR
+    message = status(dag).nodes["work"].message or ""
+    assert "spec.nodes[work]: nodes.split.outputs.files" in message
+    assert "Set spec.ipfs.apiURL of the BacalhauConnection" in message
+
+
+async def test_only_the_items_that_failed_run_again(workspace: Workspace) -> None:
+    """The second item reads an object that is not there before the run is asked to go on."""
+    workspace.plane.s3.create_bucket("late-items")
+    workspace.plane.s3.put("late-items", "0/x", b"zero")
+    params = {"Bucket": "late-items", "Key": "${{ index }}/*", "Region": workspace.plane.s3.region}
+    source = {"Type": "s3", "Params": params | {"Endpoint": workspace.plane.s3.endpoint}}
+    work = job_step(
+        "work",
+        *("cat", "/late/x", "exit", "0"),
+        InputSources=[wasm.inline_source(wasm.testtool()), {"Source": source, "Target": "/late"}],
+    )
+    workspace.apply(manifest("again", work | {"forEach": {"range": {"count": 2}}}, outputs=[]))
+    dag = await workspace.ended("again")
+    assert ends(dag) == {"work": "Failed", "work[0]": "Succeeded", "work[1]": "Failed"}
+
+    workspace.plane.s3.put("late-items", "1/x", b"one")
+    await workspace.patch("again", retry={"id": "again"})
+    dag = await workspace.succeeded("again")
+    assert attempts(workspace.jobs(dag)) == [("work[0]", 1), ("work[1]", 1), ("work[1]", 2)]

@@ -5,18 +5,10 @@ from __future__ import annotations
 import pytest
 
 from controller.api.dag import NodePhase
-from dev.plane import ControlPlane
-from tests.support.dags import Manifest, job_step, manifest, step
+from tests.support.dags import job_step, manifest, s3, step
 from tests.support.workspace import Workspace, cid, status
 
 pytestmark = pytest.mark.e2e
-
-
-def s3(plane: ControlPlane, bucket: str, *, encoding: str = "plain") -> Manifest:
-    """An S3 publisher to a bucket that it makes."""
-    plane.s3.create_bucket(bucket)
-    params = {"Bucket": bucket, "Key": "runs/{jobID}/{executionID}/", "Encoding": encoding}
-    return {"Type": "s3", "Params": params | {"Endpoint": plane.s3.endpoint, "Region": plane.s3.region}}
 
 
 WRITE = ("write", "/outputs/greeting", "hello")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dev.plane import ControlPlane
 from tests.support import wasm
 
 Manifest = dict[str, Any]
@@ -33,6 +34,13 @@ def tool_template() -> Manifest:
     """The job template `tool`: the test tool, which publishes to IPFS."""
     parameters = [{"name": "words", "type": "array"}]
     return {"name": "tool", "parameters": parameters, "job": tool_job("${{ inputs.words }}", publisher=IPFS)}
+
+
+def s3(plane: ControlPlane, bucket: str, *, encoding: str = "plain") -> Manifest:
+    """An S3 publisher to a bucket that it makes."""
+    plane.s3.create_bucket(bucket)
+    params = {"Bucket": bucket, "Key": "runs/{jobID}/{executionID}/", "Encoding": encoding}
+    return {"Type": "s3", "Params": params | {"Endpoint": plane.s3.endpoint, "Region": plane.s3.region}}
 
 
 def tool_job(words: str | Iterable[str], *, publisher: Mapping[str, Any] | None, **task: Any) -> Manifest:
