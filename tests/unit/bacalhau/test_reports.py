@@ -104,3 +104,9 @@ def test_a_node_knows_since_when_it_is_connected() -> None:
 
     assert since("2023-11-14T22:13:20.250000000Z") == 1_700_000_000.25
     assert since("0001-01-01T00:00:00Z") is None
+
+
+def test_the_environment_of_a_job_is_not_kept() -> None:
+    """It may hold values of Secrets."""
+    job = Job.model_validate({"Tasks": [{"Name": "main", "Env": {"TOKEN": "s3cret"}}]})
+    assert job.tasks == ({"Name": "main"},)

@@ -27,7 +27,8 @@ def reader(name: str = "a", **more: Any) -> Json:
 
 def modes(world: World) -> list[str]:
     """The mode in each job."""
-    return [item.spec["Tasks"][0]["Env"]["MODE"] for item in world.bacalhau.jobs.values()]
+    tasks = (item.spec["Tasks"][0] for item in world.bacalhau.jobs.values())
+    return [task["Env"]["MODE"] for task in tasks if "Env" in task]
 
 
 async def test_a_value_is_read_and_written_down(world: World) -> None:
@@ -232,3 +233,45 @@ async def test_a_run_keeps_the_timeouts_that_it_began_with(world: World) -> None
         await world.until_ended(path)
     timeouts = [item.spec["Tasks"][0]["Timeouts"]["QueueTimeout"] for item in world.bacalhau.jobs.values()]
     assert timeouts == [600, 600, 1200]
+
+
+# Results of an earlier DAG
+
+
+@pytest.mark.parametrize(("later", "taken"), [("same", True), ("other", False)])
+async def test_a_result_is_taken_over_if_it_was_made_with_the_same_value(
+    world: World, later: str, taken: bool
+) -> None:
+    world.connect()
+    world.config_map("settings", mode="same")
+    async with world.operator():
+        await world.until_ended(world.apply(reader(), name="first", parameters=[MODE]))
+        world.config_map("settings", mode=later)
+        path = world.apply(reader(), name="second", parameters=[MODE], reuseFrom={"name": "first"})
+        status = await world.until_ended(path)
+    assert status["parameters"] == {"mode": later}
+    assert (world.attempts(path) == []) is taken
+
+
+async def test_a_default_is_not_taken_for_the_value_that_a_result_was_made_with(world: World) -> None:
+    world.connect()
+    ref = {"name": "settings", "key": "mode", "optional": True}
+    optional = {"name": "mode", "default": "usual", "valueFrom": {"configMapKeyRef": ref}}
+    world.config_map("settings", mode="full")
+    async with world.operator():
+        await world.until_ended(world.apply(reader(), name="first", parameters=[optional]))
+        world.config_map("settings")
+        path = world.apply(reader(), name="second", parameters=[optional], reuseFrom={"name": "first"})
+        await world.until_ended(path)
+    assert modes(world) == ["full", "usual"]
+
+
+async def test_a_dag_that_takes_results_over_waits_for_its_values_too(world: World) -> None:
+    world.connect()
+    async with world.operator():
+        await world.until_ended(world.apply(node("a"), name="first"))
+        path = world.apply(reader(), name="second", parameters=[MODE], reuseFrom={"name": "first"})
+        await world.until(lambda: world.condition(path).get("reason") == "ConfigMapNotFound")
+        world.config_map("settings", mode="full")
+        await world.until_ended(path)
+    assert modes(world)[-1:] == ["full"]

@@ -168,6 +168,37 @@ async def test_each_attempt_gets_the_value_of_its_time(world: World) -> None:
 
 
 @looptime
+@pytest.mark.parametrize(("key", "taken"), [("token", True), ("other", False)])
+async def test_a_result_is_taken_over_if_it_was_made_with_the_same_secret(
+    world: World, key: str, taken: bool
+) -> None:
+    """Whatever the Secret's value is by now: that is not known, and a renewed password makes no other result."""
+    world.connect()
+    world.secret("login", token="before", other="another")
+    async with world.operator():
+        await world.until_ended(world.apply(reader(), name="first", parameters=[TOKEN]))
+        world.secret("login", token="after", other="another")
+        parameter = TOKEN | {"valueFrom": {"secretKeyRef": {"name": "login", "key": key}}}
+        path = world.apply(reader(), name="second", parameters=[parameter], reuseFrom={"name": "first"})
+        await world.until_ended(path)
+    assert (world.attempts(path) == []) is taken
+
+
+@looptime
+async def test_items_of_a_fan_out_wait_and_go_on_together(world: World) -> None:
+    world.connect()
+    async with world.operator():
+        fan_out = reader(forEach={"items": [1, 2, 3], "parallelism": 2})
+        path = world.apply(fan_out, parameters=[TOKEN])
+        await world.until(lambda: world.condition(path).get("reason") == "SecretNotFound")
+        await asyncio.sleep(60)
+        world.secret("login", token=VALUE)
+        await world.until_ended(path)
+    assert world.attempts(path) == [("a[0]", 1), ("a[1]", 1), ("a[2]", 1)]
+    assert len(world.kube.requested("GET", "/secrets/login")) < 30
+
+
+@looptime
 @pytest.mark.parametrize("moment", moments(12), ids=str)
 async def test_a_secret_that_changes_makes_no_other_job_of_an_attempt(world: World, moment: Any) -> None:
     """The Secret changes together with the death of the process."""
