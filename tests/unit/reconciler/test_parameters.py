@@ -114,6 +114,7 @@ async def test_a_new_dag_with_a_request_to_run_again_runs_once(world: World) -> 
         await world.until_ended(path)
         await asyncio.sleep(60)
     assert world.attempts() == [("a", 1)]
+    assert world.events("RunningAgain", "InvalidRetry") == []
 
 
 async def test_an_argument_takes_the_place_of_a_config_map(world: World) -> None:
