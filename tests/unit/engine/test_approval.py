@@ -50,6 +50,11 @@ def test_a_rejection_is_a_failure() -> None:
     assert run.status["message"] == 'node "gate": too dear'
 
 
+def test_a_rejection_needs_no_words() -> None:
+    run = play(*GATE).see(a=completed()).go(decisions=decision("gate", approved=False))
+    assert run.status["message"] == 'node "gate": it was not approved'
+
+
 def test_a_decision_may_come_before_the_node() -> None:
     """Nothing would wake the run again: it has no job to hear of."""
     run = Play(dag(*GATE[1:], node("a"))).go(decisions=decision("gate", approved=True))

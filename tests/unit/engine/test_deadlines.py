@@ -71,6 +71,27 @@ def test_no_timeouts_are_no_deadlines() -> None:
         assert run_deadline(None, RunState([NodeState(phase=phase)]), 0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("ends", "opened_at"),
+    [
+        pytest.param([40.0, 90.0], 90.0, id="the last of the others has ended"),
+        pytest.param([40.0, None], 40.0, id="one that never ran"),
+        pytest.param([None], 20.0, id="none ran"),
+        pytest.param([10.0], 20.0, id="a result that is older than the run"),
+    ],
+)
+def test_time_for_finally_counts_from_the_end_of_all_others(
+    ends: list[float | None], opened_at: float
+) -> None:
+    """And not from the end of one of its own."""
+    others = [NodeState(phase=P.SUCCEEDED if end else P.OMITTED, finished_at=end) for end in ends]
+    first, second = (NodeState(phase=P.SUCCEEDED, is_finally=True, finished_at=end) for end in (95.0, None))
+    bounds = RunTimeouts.model_validate({"finally": "1m"})
+    deadline = run_deadline(bounds, RunState([*others, first, second]), 20.0)
+    assert deadline
+    assert deadline.time == opened_at + 60
+
+
 # An attempt
 
 
