@@ -131,6 +131,7 @@ def test_every_node_is_named_in_order() -> None:
         ("a.Daemoned", '"Daemoned" is not a result'),
         ("zz", '"zz" is not a node of this DAG'),
         ("zz.Failed", '"zz" is not a node of this DAG'),
+        ("Failed", '"Failed" is not a node of this DAG'),
         ("zz.top", '"zz.top" is not a node of this DAG'),
         ("a == b", '"=" is not expected here'),
         ("'a'", '"\'" is not a node of this DAG'),
@@ -151,6 +152,11 @@ def test_nesting_has_a_bound_and_not_python_s(opening: str, most: int) -> None:
     for times in (most + 1, 2000):
         with pytest.raises(LogicError, match="it is nested more than 50 deep"):
             nested(times)
+
+
+def test_what_stands_before_makes_no_room_for_deeper_nesting() -> None:
+    with pytest.raises(LogicError, match="nested"):
+        parse_logic("a && " * 100 + "(" * 50 + "a" + ")" * 50, NAMES)
 
 
 def test_a_long_row_of_terms_is_not_nested() -> None:

@@ -289,12 +289,31 @@ def test_a_node_that_would_come_too_late_has_failed_now() -> None:
     assert run.run.phase is RunPhase.FAILED
 
 
-def test_either_bound_may_be_the_one_that_is_exceeded() -> None:
-    for backoff, total in (({"maxDuration": "62s"}, "1h"), ({"maxDuration": "1h"}, "62s")):
-        run = play(retried(9, backoff=STEADY | backoff) | {"totalTimeout": total}).see(a=completed(1))
-        assert run.run.phase is RunPhase.FAILED
-    run = play(retried(9, backoff=STEADY | {"maxDuration": "1h"}) | {"totalTimeout": "1h"})
-    assert run.see(a=completed(1)).phases["a"] is P.PENDING
+@pytest.mark.parametrize(
+    ("longest", "total", "goes_on"),
+    [
+        pytest.param("62s", "1h", False, id="longer than maxDuration"),
+        pytest.param("1h", "62s", False, id="longer than totalTimeout"),
+        pytest.param("1h", "63s", False, id="no time left"),
+        pytest.param("1h", "64s", True, id="some time left"),
+    ],
+)
+def test_either_bound_may_be_the_one_that_is_exceeded(longest: str, total: str, goes_on: bool) -> None:
+    backoff = STEADY | {"maxDuration": longest}
+    run = play(retried(9, backoff=backoff) | {"totalTimeout": total}).see(a=completed(1))
+    assert run.phases["a"] is (P.PENDING if goes_on else P.FAILED)
+
+
+def test_failures_and_errors_together_make_the_wait_longer() -> None:
+    run = play(retried(9, policy="Always", backoff={"duration": "10s", "factor": 3, "jitter": 0}))
+    run.see(a=completed(1, modified_at=START + 1)).go(after=60)
+    run.see(a=failed(modified_at=START + 100))
+    assert run.effects[-1] == WakeAt(time=START + 130)
+
+
+def test_an_attempt_that_was_never_seen_took_no_time() -> None:
+    run = play(retried(9, policy="OnError", condition="last.seconds == 0.0")).accept("a")
+    assert run.go(JobLost(node="a", attempt=1)).started == ["a"]
 
 
 def test_no_wait_is_longer_than_a_year() -> None:
