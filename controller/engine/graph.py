@@ -1,99 +1,22 @@
 """The graph of a DAG, compiled once for each spec and immutable from then on.
 
-``Graph.compile`` checks everything that can be known before the run (names, references, cycles, parameters, expressions) and reports all
-mistakes at once. Nodes are numbered in the order of the document, and edges are lists of numbers, so that advancing a run costs
-what changed and not what the graph holds.
+Nodes are numbered in the order of the document, and edges are lists of numbers, so that advancing a run costs what changed and not what
+the graph holds.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-from controller.api.dag import DAGSpec, JobTemplate, Node
-from controller.api.parameters import DAGParameter, Parameter
-from controller.api.references import SecretKeyRef
+from controller.api.dag import DAGSpec
+from controller.api.parameters import DAGParameter
 from controller.api.rules import CONTROLS
-from controller.engine.expressions import (
-    Expression,
-    ExpressionError,
-    Template,
-    compile_expression,
-    compile_template,
-    gathered,
-)
-from controller.engine.fan_out import Item, for_each_problems, given, items_of
+from controller.engine.compiler import Compiler
 from controller.engine.identity import fingerprint
-from controller.engine.logic import Logic, LogicError, parse_logic
-from controller.engine.parameters import (
-    argument_problems,
-    bound,
-    declaration_problems,
-    duplicate_problems,
-    from_config_maps,
-    source_problems,
-)
-from controller.engine.problems import InvalidDAG, Problem, RenderError, shown, unknown
-from controller.engine.secrets import exposures, placeholders, secrets_read, without_placeholders
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledNode:
-    """A node with its edges as indexes, and its job as a template ready to render."""
-
-    index: int
-    name: str
-    spec: Node
-    job: Template
-    parameters: tuple[Parameter, ...]
-    arguments: Template
-    dependencies: tuple[int, ...]
-    dependents: tuple[int, ...]
-    reads: tuple[int, ...]
-    """Nodes whose results expressions read: those of the job, of the arguments and of ``when``."""
-    references: frozenset[tuple[str, str]]
-    """All that these expressions read, as of ``Expression.references``."""
-    depends: Logic | None
-    """When the node starts, if that is not simply that all its dependencies went well."""
-    when: Expression | None
-    retry_condition: Expression | None
-    handlers: tuple[int, ...]
-    """Nodes whose ``depends`` names this one, and which so deal with its failure."""
-    is_finally: bool
-    part: Template
-    """The parts of results that its inputs mount, by their numbers."""
-    for_each: Template | None
-    """What makes the items of a fan-out."""
-    when_is_of_items: bool
-    """``when`` reads the item, so each item has a condition of its own."""
-    listings: tuple[int, ...]
-    """Nodes of whose results expressions read the files."""
-    secrets: Mapping[str, SecretKeyRef]
-    """Secrets whose values its job holds, by the parameters that they are for."""
-    item: Item | None = None
-    """Which item of which fan-out this is. A graph holds none; a run has them follow."""
-
-    @property
-    def field(self) -> str:
-        """The node's place in the resource, for messages."""
-        return _place(self.spec, is_finally=self.is_finally)
-
-    def as_item(self, index: int, name: str, item: Item) -> "CompiledNode":
-        """Give an item of this fan-out, which is a node that waits for no other, and that no other waits for."""
-        return replace(
-            self,
-            index=index,
-            name=name,
-            item=item,
-            dependencies=(),
-            dependents=(),
-            depends=None,
-            when=self.when if self.when_is_of_items else None,
-            handlers=(),
-            listings=(),
-            for_each=None,
-        )
+from controller.engine.nodes import CompiledNode
+from controller.engine.parameters import bound, from_config_maps
+from controller.engine.secrets import placeholders, without_placeholders
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +39,20 @@ class Graph:
         Raises:
             InvalidDAG: with every problem found, each naming its field and its value.
         """
-        graph = _Compiler(spec).compile()
+        graph = cls._of(spec)
         return graph.restricted(spec.targets) if spec.targets else graph
+
+    @classmethod
+    def _of(cls, spec: DAGSpec) -> "Graph":
+        nodes = Compiler(spec).compile()
+        return cls(
+            spec=spec,
+            nodes=nodes,
+            main=len(spec.nodes),
+            index={node.name: node.index for node in nodes},
+            params=bound(spec.parameters, spec.arguments) | placeholders(spec.parameters),
+            hash=graph_hash(spec),
+        )
 
     def fan_out(self, name: str) -> CompiledNode | None:
         """Give the fan-out of this name, if there is one."""
@@ -145,7 +80,7 @@ class Graph:
                 "outputs": [output for output in self.spec.outputs if self.index[output.from_] in needed],
             }
         )
-        return replace(_Compiler(spec).compile(), hash=self.hash)
+        return replace(self._of(spec), hash=self.hash)
 
 
 def closure(roots: Iterable[int], edges: Callable[[int], Iterable[int]]) -> set[int]:
@@ -160,360 +95,6 @@ def closure(roots: Iterable[int], edges: Callable[[int], Iterable[int]]) -> set[
     return reached
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A node while its edges are gathered."""
-
-    spec: Node
-    job: Template
-    arguments: Template
-    parameters: tuple[Parameter, ...]
-    is_finally: bool = False
-    depends: Logic | None = None
-    when: Expression | None = None
-    retry_condition: Expression | None = None
-    part: Template = field(default_factory=lambda: Template({}))
-    for_each: Template | None = None
-    when_is_of_items: bool = False
-    dependencies: dict[int, None] = field(default_factory=dict)
-    dependents: list[int] = field(default_factory=list)
-    handlers: list[int] = field(default_factory=list)
-    reads: dict[int, None] = field(default_factory=dict)
-    listed: dict[int, None] = field(default_factory=dict)
-
-    @property
-    def references(self) -> frozenset[tuple[str, str]]:
-        """What all expressions of the node read."""
-        return frozenset(pair for source in self._sources for pair in source.references)
-
-    @property
-    def listings(self) -> frozenset[str]:
-        """The nodes of whose results any expression of the node reads the files."""
-        return frozenset(name for source in self._sources for name in source.listings)
-
-    @property
-    def _sources(self) -> Iterator[Template | Expression]:
-        yield from (self.job, self.arguments, self.part)
-        yield from (source for source in (self.when, self.for_each) if source)
-
-
-_EMPTY = Template({})
-
-
-class _Compiler:
-    """Gathers problems while it builds the graph, so that a user sees all of them at once."""
-
-    def __init__(self, spec: DAGSpec) -> None:
-        self.spec = spec
-        self.problems: list[Problem] = []
-        self.nodes = [*spec.nodes, *spec.finally_]
-        self.index = {node.name: number for number, node in enumerate(self.nodes)}
-        self.fan_outs = {node.name for node in self.nodes if node.for_each}
-        self.params = {parameter.name for parameter in spec.parameters}
-        self.templates: dict[str, tuple[JobTemplate, Template]] = {}
-
-    def compile(self) -> Graph:
-        self._check_document()
-        self._compile_templates()
-        main = len(self.spec.nodes)
-        drafts = [self._draft(node, is_finally=number >= main) for number, node in enumerate(self.nodes)]
-        self._check_outputs()
-        if not self.problems:
-            self.problems.extend(_cycle_problems(drafts))
-        if self.problems:
-            raise InvalidDAG(self.problems)
-        return Graph(
-            spec=self.spec,
-            nodes=tuple(
-                _finished(number, draft, self.spec.parameters) for number, draft in enumerate(drafts)
-            ),
-            main=main,
-            index=self.index,
-            params=bound(self.spec.parameters, self.spec.arguments) | placeholders(self.spec.parameters),
-            hash=graph_hash(self.spec),
-        )
-
-    def _check_document(self) -> None:
-        spec = self.spec
-        for name in ("parameters", "job_templates", "nodes", "finally_", "outputs"):
-            alias = DAGSpec.model_fields[name].alias
-            self.problems.extend(
-                duplicate_problems([item.name for item in getattr(spec, name)], field=f"spec.{alias}")
-            )
-        main = {node.name for node in spec.nodes}
-        for number, node in enumerate(spec.finally_):
-            if node.name in main:
-                self._problem(
-                    f"spec.finally[{number}].name", f"{shown(node.name)} is already the name of a node."
-                )
-        self.problems.extend(declaration_problems(spec.parameters, field="spec.parameters"))
-        self.problems.extend(source_problems(spec.parameters, spec.arguments))
-        self.problems.extend(
-            argument_problems(spec.parameters, spec.arguments, field="spec.arguments", owner="the DAG")
-        )
-
-    def _check_outputs(self) -> None:
-        for number, name in enumerate(self.spec.targets):
-            producer = self._resolve(name, f"spec.targets[{number}]")
-            if producer is not None and producer >= len(self.spec.nodes):
-                self._problem(
-                    f"spec.targets[{number}]", f"{shown(name)} is a node of finally, which runs in any case."
-                )
-        for number, output in enumerate(self.spec.outputs):
-            place = f"spec.outputs[{number}].from"
-            self._resolve(output.from_, place)
-            if output.from_ in self.fan_outs:
-                self._problem(
-                    place,
-                    f"{shown(output.from_)} has a result for each item, and an output is one result; name a node that reads them all.",
-                )
-
-    def _compile_templates(self) -> None:
-        for template in self.spec.job_templates:
-            place = f"spec.jobTemplates[{template.name}]"
-            self.problems.extend(declaration_problems(template.parameters, field=f"{place}.parameters"))
-            job = self._template(template.job.tree(), f"{place}.job")
-            self._check_names(
-                job, f"{place}.job", inputs={parameter.name for parameter in template.parameters}
-            )
-            self.templates[template.name] = (template, job)
-
-    def _draft(self, node: Node, *, is_finally: bool) -> _Draft:
-        place = _place(node, is_finally=is_finally)
-        once: tuple[str, ...] = ("run",) if is_finally else ()
-        more = (*once, "item", "index") if node.for_each else once
-        parameters, job = self._job_of(node, place, more)
-        when, when_is_of_items = self._when(node, f"{place}.when", once, more)
-        draft = _Draft(
-            spec=node,
-            job=job,
-            arguments=self._checked_template(node.arguments, f"{place}.arguments", more),
-            parameters=parameters,
-            is_finally=is_finally,
-            depends=self._depends(node, f"{place}.depends"),
-            when=when,
-            when_is_of_items=when_is_of_items,
-            retry_condition=self._retry_condition(node, f"{place}.retry.condition"),
-            part=self._parts(node, place, more),
-            for_each=self._for_each(node, f"{place}.forEach", once),
-        )
-        self._connect(draft, place)
-        self._check_exposure(draft, place)
-        return draft
-
-    def _when(
-        self, node: Node, place: str, once: tuple[str, ...], more: tuple[str, ...]
-    ) -> tuple[Expression | None, bool]:
-        """Compile ``when``; tell whether it reads the item. One that does not is decided once for all items."""
-        is_of_items = more != once and node.when is not None and not _compiles(node.when, once)
-        return self._condition(node.when, place, more if is_of_items else once), is_of_items
-
-    def _parts(self, node: Node, place: str, more: tuple[str, ...]) -> Template:
-        parts = {
-            str(number): self._checked_template(item.output, f"{place}.inputs[{number}].output", more)
-            for number, item in enumerate(node.inputs)
-            if item.output is not None
-        }
-        return gathered(parts)
-
-    def _for_each(self, node: Node, place: str, once: tuple[str, ...]) -> Template | None:
-        if node.for_each is None:
-            return None
-        before = len(self.problems)
-        if node.suspend is not None:
-            self._problem(place, "an approval is asked for once; forEach needs a job or a template.")
-        for part, message in for_each_problems(node.for_each):
-            self._problem(f"{place}{part}", message)
-        template = self._checked_template(given(node.for_each), place, once)
-        if len(self.problems) == before:
-            self._check_items(template, place)
-        return template
-
-    def _check_items(self, template: Template, place: str) -> None:
-        """Make the list already, if nothing that it reads is still to come."""
-        params = bound(self.spec.parameters, self.spec.arguments)
-        to_come = {("params", name) for name in self.params - params.keys()}
-        if to_come & template.references or any(root != "params" for root, _ in template.references):
-            return
-        try:
-            items_of(template.render({"params": params}), place)
-        except RenderError as error:
-            self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
-
-    def _check_exposure(self, draft: _Draft, place: str) -> None:
-        others = {
-            f"{place}.when": draft.when,
-            f"{place}.retry.condition": draft.retry_condition,
-            f"{place}.forEach": draft.for_each,
-            f"{place}.inputs": draft.part,
-        }
-        found = exposures(
-            self.spec.parameters, field=place, job=draft.job, arguments=draft.arguments, others=others
-        )
-        self.problems.extend(problem for problem in found if problem not in self.problems)
-
-    def _depends(self, node: Node, place: str) -> Logic | None:
-        if node.depends is None:
-            return None
-        if node.dependencies:
-            self._problem(place, "a node has either depends or dependencies.")
-        try:
-            return parse_logic(node.depends, self.index, fan_outs=self.fan_outs)
-        except LogicError as error:
-            self._problem(place, f"{shown(node.depends)} cannot be read: {error}.")
-            return None
-
-    def _retry_condition(self, node: Node, place: str) -> Expression | None:
-        """Compile a condition on an attempt. What other nodes did is none of its business: after a restart, attempts may be looked at first."""
-        condition = self._condition(node.retry.condition if node.retry else None, place, ("last",))
-        if condition and any(root in ("nodes", "inputs") for root, _ in condition.references):
-            self._problem(place, f"{shown(condition.source)} reads more than last, params and dag.")
-        return condition
-
-    def _condition(self, source: str | None, place: str, more: tuple[str, ...]) -> Expression | None:
-        if source is None:
-            return None
-        try:
-            condition = compile_expression(source, more)
-        except ExpressionError as error:
-            self._problem(place, f"the expression {shown(source)} is wrong: {error}.")
-            return None
-        self._check_names(condition, place, inputs=set())
-        return condition
-
-    def _job_of(
-        self, node: Node, place: str, more: tuple[str, ...]
-    ) -> tuple[tuple[Parameter, ...], Template]:
-        if sum(given is not None for given in (node.job, node.template, node.suspend)) != 1:
-            self._problem(place, "a node has exactly one of job, template and suspend.")
-            return (), _EMPTY
-        if node.suspend is not None:
-            if node.suspend.timeout and node.suspend.duration:
-                self._problem(
-                    f"{place}.suspend",
-                    "a wait ends well after a duration or badly after a timeout; give one.",
-                )
-            return (), _EMPTY
-        if node.job is not None:
-            if node.arguments:
-                self._problem(
-                    f"{place}.arguments", "arguments are for a template; this node has a job of its own."
-                )
-            return (), self._checked_template(node.job.tree(), f"{place}.job", more)
-        if node.template not in self.templates:
-            self.problems.append(
-                unknown(f"{place}.template", str(node.template), "a job template of this DAG", self.templates)
-            )
-            return (), _EMPTY
-        template, job = self.templates[node.template]
-        owner = f'the job template "{template.name}"'
-        self.problems.extend(
-            argument_problems(
-                template.parameters,
-                node.arguments,
-                field=f"{place}.arguments",
-                owner=owner,
-                evaluated=True,
-            )
-        )
-        return tuple(template.parameters), job
-
-    def _checked_template(self, tree: Any, place: str, more: tuple[str, ...]) -> Template:
-        template = self._template(tree, place, more)
-        self._check_names(template, place, inputs=set())
-        return template
-
-    def _template(self, tree: Any, place: str, more: tuple[str, ...] = ()) -> Template:
-        try:
-            return compile_template(tree, place, more)
-        except RenderError as error:
-            self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
-            return _EMPTY
-
-    def _check_names(self, template: Template | Expression, place: str, *, inputs: set[str]) -> None:
-        known = {
-            "params": self.params,
-            "inputs": inputs,
-            "nodes": self.index.keys(),
-            "dag": {"name", "namespace", "uid"},
-        }
-        for root, name in sorted(template.references):
-            if root == "nodes" and not name:
-                self._problem(
-                    place, 'an expression reads nodes without naming one; write nodes["name"] to wait for it.'
-                )
-            elif name and name not in known[root]:
-                self.problems.append(
-                    unknown(f"{place}: the expression {root}.{name}", name, _KINDS[root], known[root])
-                )
-
-    def _connect(self, draft: _Draft, place: str) -> None:
-        for number, name in enumerate(draft.spec.dependencies):
-            self._edge(draft, name, f"{place}.dependencies[{number}]")
-        targets: set[str] = set()
-        for number, item in enumerate(draft.spec.inputs):
-            self._edge(draft, item.from_, f"{place}.inputs[{number}].from")
-            if item.path in targets:
-                self._problem(
-                    f"{place}.inputs[{number}].target", f"{shown(item.path)} is the target of another input."
-                )
-            targets.add(item.path)
-        for name in draft.depends.names() if draft.depends else ():
-            self._edge(draft, name, f"{place}.depends")
-        for root, name in sorted(draft.references):
-            if root == "nodes" and name in self.index:
-                draft.reads[self.index[name]] = None
-                self._edge(draft, name, f"{place}: the expression nodes.{name}")
-        for name in sorted(draft.listings & self.index.keys()):
-            draft.listed[self.index[name]] = None
-            if name in self.fan_outs:
-                self._problem(
-                    place,
-                    f"nodes.{name}.outputs.files: {shown(name)} has a result for each item; read nodes.{name}.items instead.",
-                )
-
-    def _edge(self, draft: _Draft, name: str, place: str) -> None:
-        producer = self._resolve(name, place)
-        if producer is None:
-            return
-        if name == draft.spec.name:
-            self._problem(place, f'"{name}" cannot depend on itself.')
-            return
-        if producer >= len(self.spec.nodes):
-            self._problem(place, f'"{name}" is a node of finally, which runs last.')
-            return
-        draft.dependencies[producer] = None
-
-    def _resolve(self, name: str, place: str) -> int | None:
-        if name not in self.index:
-            self.problems.append(unknown(place, name, "a node of this DAG", self.index))
-        return self.index.get(name)
-
-    def _problem(self, place: str, message: str) -> None:
-        self.problems.append(Problem(place, message))
-
-
-_KINDS = {
-    "params": "a parameter of the DAG",
-    "inputs": "a parameter of the template",
-    "nodes": "a node of this DAG",
-    "dag": "known of a DAG",
-}
-
-
-def _compiles(source: str, more: tuple[str, ...]) -> bool:
-    try:
-        compile_expression(source, more)
-    except ExpressionError:
-        return False
-    return True
-
-
-def _place(node: Node, *, is_finally: bool) -> str:
-    """Name a node's place in the resource, for messages."""
-    return f"spec.{'finally' if is_finally else 'nodes'}[{node.name}]"
-
-
 def graph_hash(spec: DAGSpec) -> str:
     """Fingerprint what makes the graph: everything but the controls that may change while it runs.
 
@@ -524,62 +105,3 @@ def graph_hash(spec: DAGSpec) -> str:
     for name in ("parameters", "jobTemplates", "nodes", "finally", "outputs"):
         graph[name] = sorted(graph.get(name, ()), key=itemgetter("name"))
     return fingerprint(graph)
-
-
-def _cycle_problems(drafts: Sequence[_Draft]) -> Iterator[Problem]:
-    """Walk the graph in Kahn's order; what is left over holds a cycle. Fills in the dependents on the way."""
-    waiting = [len(draft.dependencies) for draft in drafts]
-    for number, draft in enumerate(drafts):
-        for producer in draft.dependencies:
-            drafts[producer].dependents.append(number)
-            if (
-                draft.depends
-                and not draft.is_finally
-                and drafts[producer].spec.name in set(draft.depends.names())
-            ):
-                drafts[producer].handlers.append(number)
-    ready = deque(number for number, count in enumerate(waiting) if count == 0)
-    while ready:
-        for number in drafts[ready.popleft()].dependents:
-            waiting[number] -= 1
-            if waiting[number] == 0:
-                ready.append(number)
-    left = [number for number, count in enumerate(waiting) if count > 0]
-    if left:
-        yield Problem("spec.nodes", f"the nodes form a cycle: {' → '.join(_cycle(drafts, set(left)))}.")
-
-
-def _cycle(drafts: Sequence[_Draft], left: set[int]) -> Iterable[str]:
-    """Follow dependencies among the nodes left over until one comes round again, and name them in running order."""
-    path: dict[int, int] = {}
-    number = min(left)
-    while number not in path:
-        path[number] = len(path)
-        number = next(producer for producer in drafts[number].dependencies if producer in left)
-    cycle = [drafts[member].spec.name for member in path if path[member] >= path[number]]
-    return [*reversed(cycle), cycle[-1]]
-
-
-def _finished(number: int, draft: _Draft, parameters: Iterable[DAGParameter]) -> CompiledNode:
-    return CompiledNode(
-        index=number,
-        name=draft.spec.name,
-        spec=draft.spec,
-        job=draft.job,
-        parameters=draft.parameters,
-        arguments=draft.arguments,
-        dependencies=tuple(draft.dependencies),
-        dependents=tuple(draft.dependents),
-        reads=tuple(draft.reads),
-        references=draft.references,
-        depends=draft.depends,
-        when=draft.when,
-        retry_condition=draft.retry_condition,
-        handlers=tuple(draft.handlers),
-        is_finally=draft.is_finally,
-        part=draft.part,
-        for_each=draft.for_each,
-        when_is_of_items=draft.when_is_of_items,
-        listings=tuple(draft.listed),
-        secrets=secrets_read(parameters, draft.job.references | draft.arguments.references),
-    )

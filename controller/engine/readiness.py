@@ -16,7 +16,8 @@ from controller.engine.expressions import (
     condition_holds,
     paths,
 )
-from controller.engine.graph import CompiledNode, Graph
+from controller.engine.graph import Graph
+from controller.engine.nodes import CompiledNode
 from controller.engine.problems import shown
 from controller.engine.state import RunState
 

@@ -6,7 +6,7 @@ from typing import Any
 from controller.api.dag import NodePhase
 from controller.api.types import MAX_NODES
 from controller.engine.fan_out import items_of
-from controller.engine.graph import CompiledNode
+from controller.engine.nodes import CompiledNode
 from controller.engine.outcome import failure_summary, outcome, tally
 from controller.engine.problems import RenderError
 from controller.engine.rendering import Result, RunContext, render_job, variables

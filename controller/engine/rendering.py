@@ -13,7 +13,7 @@ from controller.api.dag import Artifact, Input
 from controller.engine.artifacts import storage_source
 from controller.engine.expressions import as_text
 from controller.engine.fan_out import item_name
-from controller.engine.graph import CompiledNode, Graph
+from controller.engine.graph import Graph
 from controller.engine.identity import (
     ATTEMPT_LABEL,
     DAG_LABEL,
@@ -24,6 +24,7 @@ from controller.engine.identity import (
     fingerprint,
     job_name,
 )
+from controller.engine.nodes import CompiledNode
 from controller.engine.parameters import bound, value_problems
 from controller.engine.problems import RenderError, shown
 from controller.engine.secrets import without_placeholders

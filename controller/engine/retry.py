@@ -10,8 +10,8 @@ from controller.api.dag import Backoff, NodePhase, Retry, RetryPolicy
 from controller.api.types import duration_seconds
 from controller.engine.deadlines import total_deadline
 from controller.engine.expressions import condition_holds
-from controller.engine.graph import CompiledNode
 from controller.engine.identity import fingerprint
+from controller.engine.nodes import CompiledNode
 from controller.engine.reading import Reader
 from controller.engine.state import NodeState
 

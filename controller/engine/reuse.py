@@ -17,8 +17,9 @@ from typing import Any
 
 from controller.api.dag import NodePhase, NodeStatus
 from controller.engine.fan_out import item_name
-from controller.engine.graph import CompiledNode, Graph, closure
+from controller.engine.graph import Graph, closure
 from controller.engine.identity import fingerprint
+from controller.engine.nodes import CompiledNode
 from controller.engine.parameters import bound
 
 REUSED = "Reused"

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from controller.api.dag import NodePhase, NodeStatus
 from controller.api.types import MAX_NODES
 from controller.engine.fan_out import FanOut, Item, item_name, parse_item
-from controller.engine.graph import CompiledNode, Graph
+from controller.engine.graph import Graph
+from controller.engine.nodes import CompiledNode
 from controller.engine.state import NodeState, RunState
 
 

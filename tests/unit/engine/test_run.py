@@ -4,7 +4,7 @@ import pytest
 
 from controller.api.dag import NodePhase, RunPhase
 from controller.engine import Graph, JobLost, JobSubmitted, Observation, SubmissionRefused, WakeAt
-from controller.engine.graph import CompiledNode
+from controller.engine.nodes import CompiledNode
 from controller.engine.readiness import Omitted, omission
 from controller.engine.state import RunState
 from controller.engine.verdict import OVERDUE_GRACE
