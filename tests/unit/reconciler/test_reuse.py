@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 
+from controller.api.dag import parse_dag
 from controller.engine.identity import NODE_LABEL
+from controller.kube.objects import Objects
+from controller.reconciler.access import Unresolved
+from controller.reconciler.reuse import read_earlier
+from controller.reconciler.standing import status_of
 from tests.support.builders import node
 from tests.support.fake_bacalhau import Fate
-from tests.support.shell import Moment, Process, Wire, World, moments
+from tests.support.shell import Moment, Process, Wire, World, dag_path, moments
 
 pytestmark = pytest.mark.looptime
 
@@ -181,12 +186,17 @@ async def test_a_dag_that_runs_is_waited_for(world: World) -> None:
 
 async def test_a_dag_that_is_asked_to_run_again_is_waited_for(world: World) -> None:
     earlier = await failed(world)
+    heir = parse_dag(world.kube.objects[world.apply(A, B, C, **HEIR)])
+    objects = Objects(world.kube.client())
+    assert status_of(await read_earlier(objects, heir))["phase"] == "Failed"
     world.kube.change(earlier, retry={"id": "again"})
+    with pytest.raises(Unresolved) as caught:
+        await read_earlier(objects, heir)
+    assert caught.value.problem.reason == "EarlierDAGRunning"
     world.script = lambda job: Fate(ends_after=50.0)
     async with world.operator():
-        path = world.apply(A, B, C, **HEIR)
-        await world.until_ended(path)
-    assert world.attempts(path) == []
+        await world.until(lambda: world.phase(earlier) == "Succeeded")
+        await world.until_ended(dag_path("heir"))
 
 
 async def test_waiting_can_be_given_up(world: World) -> None:
