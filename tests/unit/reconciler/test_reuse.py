@@ -11,7 +11,7 @@ from controller.kube.objects import Objects
 from controller.reconciler.access import Unresolved
 from controller.reconciler.reuse import read_earlier
 from controller.reconciler.standing import status_of
-from tests.support.builders import node
+from tests.support.builders import job, node
 from tests.support.fake_bacalhau import Fate
 from tests.support.shell import Moment, Process, Wire, World, dag_path, moments
 
@@ -261,3 +261,35 @@ async def test_the_earlier_dag_cannot_be_another_one_after_the_start(world: Worl
         await world.until(lambda: world.condition(path)["reason"] == "SpecChanged")
         await world.until_ended(path)
     assert world.attempts(path) == [("b", 1), ("c", 1)]
+
+
+# Values from ConfigMaps
+
+MODE = {"name": "mode", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "mode"}}}
+SET = node("a", job=job(Env={"MODE": "${{ params.mode }}"}))
+
+
+@pytest.mark.parametrize(("value", "names"), [("fast", []), ("slow", [("a", 1), ("b", 1)])])
+async def test_a_value_of_a_config_map_counts_as_it_was_read(
+    world: World, value: str, names: list[tuple[str, int]]
+) -> None:
+    world.connect()
+    world.config_map("settings", mode="fast")
+    async with world.operator():
+        await world.until_ended(world.apply(SET, node("b", after=["a"]), parameters=[MODE]))
+        world.config_map("settings", mode=value)
+        path = world.apply(SET, node("b", after=["a"]), parameters=[MODE], **HEIR)
+        status = await world.until_ended(path)
+    assert world.attempts(path) == names
+    assert status["parameters"] == {"mode": value}
+
+
+async def test_a_config_map_that_is_missing_is_waited_for(world: World) -> None:
+    await failed(world)
+    async with world.operator():
+        path = world.apply(A, BETTER, C, SET | {"name": "d"}, parameters=[MODE], **HEIR)
+        await world.until(lambda: world.condition(path).get("reason") == "ConfigMapNotFound")
+        assert "startTime" not in world.status(path)
+        world.config_map("settings", mode="fast")
+        await world.until_ended(path)
+    assert world.attempts(path) == [("b", 1), ("c", 1), ("d", 1)]
