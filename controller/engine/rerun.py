@@ -82,7 +82,7 @@ def _with_other_items(name: str, nodes: Mapping[str, NodeStatus]) -> Again:
 
 
 def _items(name: str, nodes: Mapping[str, NodeStatus]) -> dict[str, NodeStatus]:
-    return {item: status for item, status in nodes.items() if (parse_item(item) or ("",))[0] == name}
+    return {item: status for item, status in nodes.items() if item.startswith(f"{name}[")}
 
 
 def _unsuccessful(graph: Graph, nodes: Mapping[str, NodeStatus]) -> list[int]:
