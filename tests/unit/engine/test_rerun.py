@@ -186,3 +186,10 @@ def test_items_that_were_forgotten_never_use_an_attempt_again(restarts: int) -> 
     play.see(**{f"count[{number}]": completed(1 if number else 0) for number in range(3)})
     play = reopened(play, ["split"]).see(split=completed())
     assert {play.node(name).attempt for name in play.started} == {3}
+
+
+@pytest.mark.parametrize("known", [{}, {"count": NodeStatus(phase=NodePhase.OMITTED)}], ids=["no", "omitted"])
+def test_a_fan_out_that_never_ran_starts_with_its_first_attempt(known: dict[str, NodeStatus]) -> None:
+    graph = Graph.compile(dag(node("split"), node("count", after=["split"], forEach={"items": ["a", "b"]})))
+    again = reset(graph, {"split": NodeStatus(phase=NodePhase.FAILED, attempt=1)} | known)
+    assert again["count"] == NodeStatus(phase=NodePhase.PENDING, attempt=0)
