@@ -91,6 +91,10 @@ MISTAKES: dict[str, tuple[DAGSpec, str]] = {
         taking({"name": "n", "type": "integer", "enum": [1, 2]}, n=True),
         "spec.arguments.n: true is not of type integer.",
     ),
+    "value of another type, told once": (
+        taking({"name": "n", "type": "integer", "enum": [1, 2]}, n="3"),
+        'spec.arguments.n: "3" is not of type integer.',
+    ),
     "value of a template not allowed": (
         templated(MODE, mode="fast"),
         'spec.nodes[a].arguments.mode: "fast" is not among the values that "mode" may have: "quick", "full".',

@@ -188,8 +188,26 @@ def test_items_that_were_forgotten_never_use_an_attempt_again(restarts: int) -> 
     assert {play.node(name).attempt for name in play.started} == {3}
 
 
-@pytest.mark.parametrize("known", [{}, {"count": NodeStatus(phase=NodePhase.OMITTED)}], ids=["no", "omitted"])
-def test_a_fan_out_that_never_ran_starts_with_its_first_attempt(known: dict[str, NodeStatus]) -> None:
+@pytest.mark.parametrize(
+    ("known", "attempt"),
+    [
+        pytest.param({}, 0, id="that the status does not know"),
+        pytest.param({"count": NodeStatus(phase=NodePhase.OMITTED)}, 0, id="that never ran"),
+        pytest.param({"count": NodeStatus(phase=NodePhase.OMITTED, attempt=3)}, 3, id="without its items"),
+    ],
+)
+def test_a_fan_out_goes_on_counting_from_the_highest_attempt(
+    known: dict[str, NodeStatus], attempt: int
+) -> None:
     graph = Graph.compile(dag(node("split"), node("count", after=["split"], forEach={"items": ["a", "b"]})))
     again = reset(graph, {"split": NodeStatus(phase=NodePhase.FAILED, attempt=1)} | known)
-    assert again["count"] == NodeStatus(phase=NodePhase.PENDING, attempt=0)
+    assert again["count"] == NodeStatus(phase=NodePhase.PENDING, attempt=attempt)
+
+
+def test_a_fan_out_keeps_the_count_that_its_items_began_with() -> None:
+    graph = Graph.compile(dag(node("count", forEach={"items": ["a", "b"]})))
+    items = {f"count[{number}]": NodeStatus(phase=NodePhase.FAILED, attempt=4) for number in range(2)}
+    again = reset(graph, {"count": NodeStatus(phase=NodePhase.FAILED, attempt=2)} | items)
+    assert again["count"] == NodeStatus(phase=NodePhase.PENDING, attempt=2)
+    assert again["count[0]"] is not None
+    assert again["count[0]"].attempt == 4
