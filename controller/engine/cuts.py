@@ -46,8 +46,8 @@ def by_failure_policy(graph: Graph, state: RunState) -> Cut | None:
     may_stop = policy is FailurePolicy.FAIL_FAST_CANCEL and state.stoppable
     if policy is FailurePolicy.RUN_ALL or not (state.pending or state.suspended or may_stop):
         return None
-    failed = first_failure(graph, state)
-    if failed is None or failed >= graph.main:
+    failed = first_failure(graph, state, of_finally=False)
+    if failed is None:
         return None
     cause = StopCause.CANCELLED if policy is FailurePolicy.FAIL_FAST_CANCEL else None
     return Cut(Scope.MAIN, FAIL_FAST, f'node "{graph.nodes[failed].name}" did not succeed', cause)

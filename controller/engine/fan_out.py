@@ -22,7 +22,8 @@ from controller.engine.verdict import Finished
 
 _ITEM = re.compile(r"(?P<node>[^\[\]]+)\[(?P<number>0|[1-9][0-9]{0,4})\]")
 
-_WORST_FIRST = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED, NodePhase.OMITTED)
+_UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
+_WORST_FIRST = (*_UNSUCCESSFUL, NodePhase.OMITTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def cannot_succeed(for_each: ForEach, items: Mapping[NodePhase, int], *, all_kno
     ``items`` counts them by phase; after a restart, more than these may be still to come.
     """
     if for_each.min_succeeded is None:
-        return any(items[phase] for phase in _WORST_FIRST if phase is not NodePhase.OMITTED)
+        return any(items[phase] for phase in _UNSUCCESSFUL)
     hopeful = sum(count for phase, count in items.items() if not phase.is_terminal)
     return all_known and items[NodePhase.SUCCEEDED] + hopeful < for_each.min_succeeded
 
@@ -214,12 +215,19 @@ def verdict(for_each: ForEach, items: Sequence[tuple[str, NodeState]]) -> Finish
         return Finished(
             phase=NodePhase.SUCCEEDED, reason="EnoughItems", message=_tally(succeeded, len(items))
         )
-    if worst is None and for_each.min_succeeded is None:
-        return Finished(phase=NodePhase.SUCCEEDED if succeeded else NodePhase.SKIPPED, reason="AllItems")
-    if worst is None:
+    if _had_too_few(for_each, phases):
         message = f"{_tally(succeeded, len(items))}; minSucceeded is {for_each.min_succeeded}"
         return Finished(phase=NodePhase.FAILED, reason="TooFewItems", message=message)
+    if worst is None:
+        return Finished(phase=NodePhase.SUCCEEDED if succeeded else NodePhase.SKIPPED, reason="AllItems")
     return _as_the_worst(*worst, others=sum(phase in _WORST_FIRST for phase in phases) - 1)
+
+
+def _had_too_few(for_each: ForEach, phases: Sequence[NodePhase]) -> bool:
+    """Tell whether a fan-out fails although none of its items did: even with those that were left out for that, they were too few."""
+    if for_each.min_succeeded is None or any(phase in _UNSUCCESSFUL for phase in phases):
+        return False
+    return phases.count(NodePhase.SUCCEEDED) + phases.count(NodePhase.OMITTED) < for_each.min_succeeded
 
 
 def _tally(succeeded: int, total: int) -> str:

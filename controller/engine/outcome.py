@@ -87,12 +87,14 @@ def tally(state: RunState) -> str:
     return f"Nodes: {', '.join(parts)}."
 
 
-def first_failure(graph: Graph, state: RunState) -> int | None:
+def first_failure(graph: Graph, state: RunState, *, of_finally: bool = True) -> int | None:
     """Find the node that failed first, or else the one that was cancelled first; nothing if all is well or forgiven.
 
-    Nodes that this run cancelled are a consequence, whatever the clocks of Bacalhau and of the controller say.
+    Nodes that this run cancelled are a consequence, whatever the clocks of Bacalhau and of the controller say. Without ``of_finally``
+    the last nodes do not count: if a run is rebuilt, they may have failed before it is known again that a fan-out will.
     """
-    return min(unforgiven(graph, state), key=lambda index: _blame(state.nodes[index]), default=None)
+    found = (index for index in unforgiven(graph, state) if of_finally or index < graph.main)
+    return min(found, key=lambda index: _blame(state.nodes[index]), default=None)
 
 
 def _blame(node: NodeState) -> tuple[bool, float]:

@@ -13,17 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from typing_extensions import override
 
-from controller.api.dag import DAGSpec, FailurePolicy, Node, RetryPolicy, Shutdown
+from controller.api.dag import DAGSpec, FailurePolicy, Node, NodePhase, RetryPolicy, Shutdown
 from controller.engine import Run
 from tests.support.builders import Json, dag, node
+from tests.support.fan_out_rules import item_job, parent_of
 from tests.support.simulation import LEFT_OUT, Fate, World
 
 pytestmark = pytest.mark.timeout(3600)  # the thorough profile takes its time
 
-MAX_NODES = 6
+MAX_NODES = 5
+
+Nodes = dict[str, Json]
+Fates = dict[str, list[Fate]]
 
 edges = st.sampled_from([None, None, "after", "inputs", "reads", "reads"])
 results = st.sampled_from(["", ".Succeeded", ".Failed", ".Errored", ".Skipped", ".Omitted", ".Cancelled"])
+results_of_items = st.sampled_from([".AnySucceeded", ".AllFailed", "", ".Failed", ".Skipped"])
 backoffs = st.none() | st.fixed_dictionaries(
     {"duration": st.sampled_from(["0s", "5s", "1m"]), "factor": st.sampled_from([1, 1.5, 3])},
     optional={"cap": st.just("90s"), "jitter": st.just(0), "maxDuration": st.just("100s")},
@@ -55,34 +60,67 @@ bounds = st.none() | st.fixed_dictionaries(
 positions = st.integers(0, 99)
 often = [Fate.SUCCEEDS, Fate.EXITS, Fate.BREAKS, Fate.STUCK_BROKEN] * 3
 fates = st.lists(st.sampled_from([*often, *Fate]), max_size=3)
+few = st.integers(1, 3)
 traceable_fates = st.lists(
     st.sampled_from([*often, *(fate for fate in Fate if fate.leaves_a_trace)]), max_size=3
 )
 
 
 @st.composite
-def logic(draw: st.DrawFn, names: list[str]) -> str:
+def logic(draw: st.DrawFn, before: Nodes) -> str:
     """A ``depends`` over some of these nodes."""
-    text = draw(st.sampled_from(names)) + draw(results)
-    for name in draw(st.lists(st.sampled_from(names), max_size=3)):
+    terms = st.sampled_from(list(before)).flatmap(
+        lambda name: (results_of_items if "forEach" in before[name] else results).map(lambda end: name + end)
+    )
+    text = draw(terms)
+    for term in draw(st.lists(terms, max_size=3)):
         operator = draw(st.sampled_from(["&&", "||"]))
-        text = f"{text} {operator} {draw(st.sampled_from(['', '!']))}{name}{draw(results)}"
+        text = f"{text} {operator} {draw(st.sampled_from(['', '!']))}{term}"
         text = f"{draw(st.sampled_from(['', '!']))}({text})" if draw(st.booleans()) else text
     return text
 
 
 @st.composite
-def conditions(draw: st.DrawFn, names: list[str], *, some_invalid: bool) -> str:
+def conditions(draw: st.DrawFn, before: Nodes, *, some_invalid: bool) -> str:
     """A ``when``, which may have no answer if what it reads is absent."""
-    if not names or draw(st.booleans()):
+    if not before or draw(st.booleans()):
         return draw(st.sampled_from(["true", "false"]))
-    name = draw(st.sampled_from(names))
+    name = draw(st.sampled_from(list(before)))
     choices = [f"nodes.{name}.exitCode == 0", f'nodes.{name}.phase == "Failed"']
-    return draw(st.sampled_from([*choices, f'nodes.{name}.stdout < "8"'] if some_invalid else choices))
+    return draw(st.sampled_from([*choices, f"nodes.{name}.json.size() > 1"] if some_invalid else choices))
 
 
 @st.composite
-def nodes(draw: st.DrawFn, name: str, before: list[str], *, some_invalid: bool) -> Json:
+def lists(draw: st.DrawFn, before: Nodes, *, some_invalid: bool) -> Json:
+    """What makes the items of a fan-out: a list, a count, what a node printed, or what lies in its result."""
+    kind = draw(st.sampled_from(["items", "range", "json", "files"] if before else ["items", "range"]))
+    if kind == "items":
+        return {"items": draw(st.lists(st.sampled_from(["x", 1, None, {"a": [2]}]), max_size=3))}
+    if kind == "range":
+        return {"range": {"count": draw(few)}}
+    name = draw(st.sampled_from(list(before)))
+    if kind == "json" or "forEach" in before[name]:
+        value = f"nodes.{name}.json"
+        return {
+            "items": f"${{{{ {value} }}}}" if some_invalid else f"${{{{ {value} == null ? [] : {value} }}}}"
+        }
+    value = f"nodes.{name}.outputs.files" if some_invalid else f"nodes.{name}.?outputs.?files.orValue([])"
+    return {"items": f"${{{{ {value} }}}}"}
+
+
+@st.composite
+def fan_outs(draw: st.DrawFn, before: Nodes, *, some_invalid: bool) -> Json:
+    """A ``forEach`` with rules of its own."""
+    for_each: Json = draw(lists(before, some_invalid=some_invalid))
+    if draw(st.booleans()):
+        for_each["parallelism"] = draw(few)
+    if draw(st.integers(0, 2)) == 0:
+        for_each["minSucceeded"] = draw(few)
+    return for_each
+
+
+@st.composite
+def nodes(draw: st.DrawFn, name: str, before: Nodes, *, some_invalid: bool) -> Json:
     """A node after some of those before it; perhaps its job cannot be rendered."""
     kinds = {producer: draw(edges) for producer in before}
     after, reads = ([name for name in before if kinds[name] == kind] for kind in ("after", "reads"))
@@ -98,37 +136,62 @@ def nodes(draw: st.DrawFn, name: str, before: list[str], *, some_invalid: bool) 
     if draw(st.integers(0, 3)) == 0:
         more["when"] = draw(conditions(before, some_invalid=some_invalid))
     document = node(name, after=after, inputs=inputs, reads=reads, **more)
+    if draw(st.integers(0, 2)) == 0:
+        document |= draw(of_items(document, before, some_invalid=some_invalid))
     if some_invalid and draw(st.integers(0, 9)) == 9:
         document["job"]["Type"] = "service"
     return document
 
 
 @st.composite
-def last_nodes(draw: st.DrawFn, name: str, before: list[str], *, some_invalid: bool) -> Json:
+def of_items(draw: st.DrawFn, document: Json, before: Nodes, *, some_invalid: bool) -> Json:
+    """What makes a node a fan-out."""
+    task = document["job"]["Tasks"][0]
+    more: Json = {"forEach": draw(fan_outs(before, some_invalid=some_invalid))}
+    more["job"] = {"Type": "batch", "Tasks": [item_job()["Tasks"][0] | {"Engine": task["Engine"]}]}
+    if draw(st.integers(0, 3)) == 0:
+        more["when"] = draw(st.sampled_from(["index != 1", "index > 2", "index == 0 && item != null"]))
+    return more
+
+
+@st.composite
+def last_nodes(draw: st.DrawFn, name: str, before: Nodes, *, some_invalid: bool) -> Json:
     """A node of ``finally``, whose job is told how the run went."""
     document = draw(nodes(name, before, some_invalid=some_invalid))
     task = document["job"]["Tasks"][0]
-    task["Env"] = {"PHASE": "${{ run.phase }}", "MESSAGE": "${{ run.message }}"}
+    task["Env"] = task.get("Env", {}) | {"PHASE": "${{ run.phase }}", "MESSAGE": "${{ run.message }}"}
     return document
 
 
 @st.composite
 def dags(draw: st.DrawFn, *, some_invalid: bool, policy: FailurePolicy | None = None) -> DAGSpec:
     """A graph of a few nodes, with edges and rules of each kind, in an order of its own."""
-    names = [f"n{number}" for number in range(draw(st.integers(1, MAX_NODES)))]
-    documents = [
-        draw(nodes(name, names[:number], some_invalid=some_invalid)) for number, name in enumerate(names)
-    ]
+    main: Nodes = {}
+    for number in range(draw(st.integers(1, MAX_NODES))):
+        main[f"n{number}"] = draw(nodes(f"n{number}", main, some_invalid=some_invalid))
     last = [
-        draw(last_nodes(f"last{number}", names, some_invalid=some_invalid))
+        draw(last_nodes(f"last{number}", main, some_invalid=some_invalid))
         for number in range(draw(st.integers(0, 2)))
     ]
     return dag(
-        *draw(st.permutations(documents)),
+        *draw(st.permutations(list(main.values()))),
         failurePolicy=policy or draw(st.sampled_from(FailurePolicy)),
         timeouts=draw(bounds) if some_invalid else None,
         **{"finally": last},
     )
+
+
+@st.composite
+def planned_fates(draw: st.DrawFn, spec: DAGSpec, possible: st.SearchStrategy[list[Fate]]) -> Fates:
+    """What becomes of the attempts of each node, and of each item."""
+    planned: Fates = {}
+    for item in (*spec.nodes, *spec.finally_):
+        if item.for_each is None:
+            planned[item.name] = draw(possible)
+            continue
+        for number, plan in enumerate(draw(st.lists(possible, max_size=3))):
+            planned[f"{item.name}[{number}]"] = plan
+    return planned
 
 
 class Runs(RuleBasedStateMachine):
@@ -141,8 +204,13 @@ class Runs(RuleBasedStateMachine):
     def begin(self, data: st.DataObject, parallelism: int | None) -> None:
         spec = data.draw(dags(some_invalid=not self.traceable))
         possible = traceable_fates if self.traceable else fates
-        planned = {item.name: data.draw(possible) for item in (*spec.nodes, *spec.finally_)}
-        self.world = World(spec, fates=planned, parallelism=parallelism)
+        planned = data.draw(planned_fates(spec, possible))
+        unlisted = (
+            ()
+            if self.traceable
+            else data.draw(st.sets(st.sampled_from([item.name for item in spec.nodes]), max_size=1))
+        )
+        self.world = World(spec, fates=planned, parallelism=parallelism, unlisted=unlisted)
 
     @rule(position=positions)
     @precondition(lambda self: self.world.effects)
@@ -163,7 +231,7 @@ class Runs(RuleBasedStateMachine):
 
     @rule(position=positions)
     def a_job_is_looked_at(self, position: int) -> None:
-        self.world.look(pick(list(self.world.graph.index), position))
+        self.world.look(pick(list(self.world.phases), position))
 
     @rule(data=st.data())
     @precondition(lambda self: self.world.inbox)
@@ -187,7 +255,7 @@ class Runs(RuleBasedStateMachine):
 
     @rule(ask=positions)
     def the_dag_is_deleted(self, ask: int) -> None:
-        if ask == 0:
+        if ask == 0 and not self.world.run.phase.is_terminal:
             self.world.cancel = True
             self.world.advance(())
 
@@ -234,15 +302,25 @@ class TraceableRuns(Runs):
 
 
 def known(run: Run) -> tuple[Any, ...]:
-    """What a run knows, but for why nodes were left out: whoever sees two failures at once may name the other one."""
-    return run.phase, [_known(run, item.name) for item in run.graph.nodes]
+    """What a run knows, but for why nodes were left out: whoever sees two failures at once may name the other one.
+
+    Items that were left out may not be known at all: their fan-out may have been left out as a whole.
+    """
+    names = [item.name for item in run.nodes]
+    known = {name: _known(run, name) for name in names}
+    items = set(names[len(run.graph.nodes) :])
+    return run.phase, {
+        name: found for name, found in known.items() if name not in items or found[0] != "left out"
+    }
 
 
 def _known(run: Run, name: str) -> tuple[Any, ...]:
     status = run.node(name).to_status()
     if status.phase in LEFT_OUT:
-        return name, "left out", status.attempt
-    return name, status.model_copy(update={"retry_at": None})
+        return "left out", status.attempt
+    if run.graph.fan_out(name):
+        return status.phase, status.reason
+    return "took part", status.model_copy(update={"retry_at": None})
 
 
 @given(data=st.data(), spec=dags(some_invalid=False, policy=FailurePolicy.RUN_ALL))
@@ -251,7 +329,7 @@ def test_a_run_comes_to_the_same_however_often_its_controller_dies(
 ) -> None:
     """Where neither time nor the order of ends decides: all nodes run that may, and none has a timeout."""
     spec = spec.model_copy(update={"nodes": [_timeless(item) for item in spec.nodes]})
-    planned = {item.name: data.draw(traceable_fates) for item in (*spec.nodes, *spec.finally_)}
+    planned = data.draw(planned_fates(spec, traceable_fates))
     calm, troubled = World(spec, fates=planned), World(spec, fates=planned)
     calm.finish()
     for age in data.draw(st.lists(st.integers(0, 9), max_size=10)):
@@ -262,11 +340,15 @@ def test_a_run_comes_to_the_same_however_often_its_controller_dies(
             troubled.bacalhau.progress(job, troubled.now)
         troubled.crash(troubled.history[max(0, len(troubled.history) - 1 - age)])
     troubled.finish()
-    main = [item.name for item in spec.nodes]
-    assert [troubled.phases[name] for name in main] == [calm.phases[name] for name in main]
-    assert [troubled.run.node(name).attempt for name in main] == [
-        calm.run.node(name).attempt for name in main
-    ]
+    assert before_finally(troubled) == before_finally(calm)
+
+
+def before_finally(world: World) -> dict[str, tuple[NodePhase, int]]:
+    """How the nodes ended, and the items, and in how many attempts."""
+    main = {item.name for item in world.graph.spec.nodes}
+    return {
+        name: (state.phase, state.attempt) for name, state in world.states.items() if parent_of(name) in main
+    }
 
 
 def _timeless(item: Node) -> Node:

@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,10 +16,13 @@ from controller.engine import (
     Controls,
     Effect,
     Emit,
+    FilesListed,
+    FilesUnknown,
     Graph,
     JobLost,
     JobSeen,
     JobSubmitted,
+    ListFiles,
     Observation,
     Reporter,
     Run,
@@ -30,16 +33,26 @@ from controller.engine import (
 )
 from controller.engine.expressions import compile_expression
 from controller.engine.identity import ATTEMPT_LABEL, fingerprint, node_of
+from controller.engine.state import NodeState
 from controller.kube.merge import apply
 from tests.support.builders import CONTEXT, START, Json, execution
+from tests.support.fan_out_rules import UNSUCCESSFUL, FanOutRules, parent_of
 
 BROKEN = "Failing due to node restart"
 MAX_ROUNDS = 1000
-UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
 LEFT_OUT = (NodePhase.OMITTED, NodePhase.SKIPPED)
 
 _TERM = re.compile(r"(n\d+)(?:\.([A-Z]\w+))?")
 _RESULTS = {phase.value: phase for phase in NodePhase} | {"Errored": NodePhase.ERROR}
+
+
+Asked = SubmitJob | StopJob | ListFiles
+"""What is carried out in the world."""
+
+
+def some_of(digest: str) -> list[str]:
+    """A few texts, none to three of them, that follow from a fingerprint."""
+    return [digest[4 * number : 4 * number + 4] for number in range(int(digest[0], 16) % 4)]
 
 
 class Fate(Enum):
@@ -134,6 +147,21 @@ class SimulatedJob:
             is_given_up or self.state is None or (self.state is JobState.FAILED and self.fate is Fate.FAILS)
         )
 
+    @property
+    def printed(self) -> list[str]:
+        """The list that its program prints."""
+        return some_of(fingerprint(self.spec))
+
+    @property
+    def cid(self) -> str:
+        """Where its result is."""
+        return f"Qm{fingerprint(self.name)[:8]}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What lies in its result."""
+        return tuple(sorted(f"outputs/{name}" for name in some_of(fingerprint(self.cid))))
+
     def seen(self) -> JobSeen:
         """Look at it, as the tracker would."""
         state = self.state
@@ -158,8 +186,8 @@ class SimulatedJob:
     def _executions(self, state: JobState) -> tuple[object, ...]:
         if state is JobState.COMPLETED:
             # What a job prints depends on all that it was given, so that nothing can be rendered wrongly unnoticed.
-            output = RunOutput(exit_code=0 if self.succeeded else 3, stdout=fingerprint(self.spec)[:8])
-            published = SpecConfig(type="ipfs", params={"CID": f"Qm{fingerprint(self.name)[:8]}"})
+            output = RunOutput(exit_code=0 if self.succeeded else 3, stdout=json.dumps(self.printed))
+            published = SpecConfig(type="ipfs", params={"CID": self.cid})
             return (execution(run_output=output, published_result=published),)
         if state is JobState.FAILED or (
             state is JobState.QUEUED and self.fate in (Fate.STUCK, Fate.STUCK_BROKEN)
@@ -221,7 +249,7 @@ class SimulatedBacalhau:
 
 
 class World:
-    """A run, its shell and its Bacalhau. Nothing happens unless it is asked for."""
+    """A run, its shell and its Bacalhau. Nothing happens unless it is asked for. Files of ``unlisted`` nodes cannot be listed."""
 
     def __init__(
         self,
@@ -229,11 +257,14 @@ class World:
         *,
         fates: Mapping[str, Sequence[Fate]] | None = None,
         parallelism: int | None = None,
+        unlisted: Collection[str] = (),
     ) -> None:
         self.graph = Graph.compile(spec)
         self.bacalhau = SimulatedBacalhau(fates or {})
+        self.fan_outs = FanOutRules(self.graph, self.bacalhau)
         self.now = START
         self.parallelism = parallelism
+        self.unlisted = unlisted
         self.suspend = self.cancel = False
         self.shutdown: Shutdown | None = None
         self.rendered: dict[tuple[str, int], str] = {}
@@ -262,7 +293,7 @@ class World:
         known = DAGStatus.model_validate(status) if status else None
         self.run = Run(self.graph, CONTEXT, known)
         self.reporter = Reporter(self.run, known, now=self.now)
-        self.effects: list[SubmitJob | StopJob] = []
+        self.effects: list[Asked] = []
         self.inbox: list[Observation] = []
         self.wakes: list[float] = []
 
@@ -273,11 +304,7 @@ class World:
 
     def recovered(self, run: Run) -> list[JobSeen]:
         """What a new process learns of a run from one list of its jobs."""
-        found = [
-            job
-            for job in self.bacalhau.attempts()
-            if not run.node(job.node).phase.is_terminal and job.attempt >= run.node(job.node).attempt
-        ]
+        found = [job for job in self.bacalhau.attempts() if run.roster.is_news(job.node, job.attempt)]
         asked = {job_id for _, job_id in run.reader.missing_stdout()}
         found += [job for job in self.bacalhau.jobs.values() if job.id in asked]
         return [job.seen() for job in found]
@@ -288,23 +315,31 @@ class World:
         had_failed = bool(self._unforgiven(self.ended))
         effects = self.run.advance(observations, self.controls, self.now)
         self._check_phases()
+        self.fan_outs.check_ends(self.states)
         self._check_submissions(effects, had_failed=had_failed)
         self.wakes = [effect.time for effect in effects if isinstance(effect, WakeAt)]
-        self.effects += [effect for effect in effects if isinstance(effect, SubmitJob | StopJob)]
+        self.effects += [effect for effect in effects if isinstance(effect, Asked)]
         delta = self.reporter.delta(generation=1, now=self.now, hindrance=None)
         self.history.append(apply(self.status, delta))
 
-    def perform(self, effect: SubmitJob | StopJob, *, answered: bool = True) -> None:
+    def perform(self, effect: Asked, *, answered: bool = True) -> None:
         """Carry out an effect; the answer comes into the inbox."""
         self.effects.remove(effect)
-        if isinstance(effect, StopJob):
-            self.bacalhau.stop(effect.job_id, effect.reason, self.now)
-            return
-        job = self.bacalhau.submit(effect.job, self.now)
-        if answered:
-            self.inbox.append(_answer(effect, job))
-        allowed = self.parallelism or len(self.graph.nodes)
-        assert len(self.bacalhau.unfinished) <= allowed, "more nodes ran at once than allowed"
+        match effect:
+            case StopJob():
+                self.bacalhau.stop(effect.job_id, effect.reason, self.now)
+            case ListFiles():
+                self.inbox += [self._listing(effect)] if answered else []
+            case SubmitJob():
+                job = self.bacalhau.submit(effect.job, self.now)
+                self.inbox += [_answer(effect, job)] if answered else []
+                self._check_parallelism()
+
+    def _listing(self, effect: ListFiles) -> Observation:
+        if effect.node in self.unlisted:
+            return FilesUnknown(node=effect.node, message="nobody knows")
+        (files,) = (job.files for job in self.bacalhau.jobs.values() if job.cid == effect.artifact.cid)
+        return FilesListed(node=effect.node, files=files)
 
     def look(self, name: str) -> None:
         """Look at the job of a node's latest attempt, as far as the run knows it."""
@@ -320,7 +355,7 @@ class World:
             is_quiet = not self.effects and not self.inbox
             for effect in list(self.effects):
                 self.perform(effect)
-            for name in self.graph.index:
+            for name in self.phases:
                 self.look(name)
             inbox, self.inbox = self.inbox, []
             self.advance(inbox)
@@ -351,6 +386,9 @@ class World:
         """The run as another process would find it, from a status and Bacalhau's jobs. It must not start or stop anything."""
         run = Run(self.graph, CONTEXT, DAGStatus.model_validate(status) if status else None)
         effects = run.advance(self.recovered(run), self.controls, self.now)
+        while questions := [effect for effect in effects if isinstance(effect, ListFiles)]:
+            assert not [effect for effect in effects if isinstance(effect, SubmitJob | StopJob)]
+            effects = run.advance(map(self._listing, questions), self.controls, self.now)
         assert not [effect for effect in effects if isinstance(effect, SubmitJob | StopJob)]
         return run
 
@@ -359,6 +397,7 @@ class World:
     def _unforgiven(self, phases: Mapping[str, NodePhase]) -> set[str]:
         """The nodes that ended so that the run fails, by the words of the documentation."""
         failed = {item.name for item in self.graph.spec.nodes if phases.get(item.name) in UNSUCCESSFUL}
+        failed |= self.fan_outs.doomed(phases)
         may_fail = {item.name for item in self.graph.spec.nodes if item.continue_on_failure}
         handled = {
             name
@@ -370,19 +409,35 @@ class World:
 
     @property
     def phases(self) -> dict[str, NodePhase]:
-        """The phases of all nodes, as the run knows them."""
-        return {item.name: self.run.node(item.name).phase for item in self.graph.nodes}
+        """The phases of all nodes, and of the items of fan-outs, as the run knows them."""
+        return {name: state.phase for name, state in self.states.items()}
+
+    @property
+    def states(self) -> dict[str, NodeState]:
+        """All nodes, and the items of fan-outs, as the run knows them."""
+        return {item.name: self.run.node(item.name) for item in self.run.nodes}
 
     def _check_submissions(self, effects: Sequence[Effect], *, had_failed: bool) -> None:
         unforgiven = self._unforgiven(self.phases)
         for effect in effects:
             if isinstance(effect, Emit) and effect.reason.startswith("Node"):
-                had_failed |= effect.message.split('"')[1] in unforgiven
+                name = effect.message.split('"')[1]
+                had_failed |= self._is_decisive(name) and parent_of(name) in unforgiven
             if isinstance(effect, SubmitJob):
                 self._check_submission(effect, had_failed=had_failed)
 
+    def _is_decisive(self, name: str) -> bool:
+        """Tell whether the failure of a node, or item, is by itself one that the run knows of."""
+        fan_out = self.graph.fan_out(parent_of(name))
+        is_item = parent_of(name) != name
+        return not (
+            is_item and fan_out and fan_out.spec.for_each and fan_out.spec.for_each.min_succeeded is not None
+        )
+
     def _check_submission(self, effect: SubmitJob, *, had_failed: bool) -> None:
-        node = self.graph.nodes[self.graph.index[effect.node]]
+        node = self.graph.nodes[self.graph.index[parent_of(effect.node)]]
+        if node.for_each:
+            self.fan_outs.check_item(effect, self.states)
         assert not self.cancel, "a node started after the run was cancelled"
         assert not self.suspend, "a node started while the run was suspended"
         if node.is_finally:
@@ -393,6 +448,7 @@ class World:
         self._check_dependencies(node.spec, is_finally=node.is_finally)
         self._check_retry(effect, node.spec)
         self._check_rendering(effect)
+        self._check_mounts(effect, node.spec)
 
     def _check_is_allowed(self, effect: SubmitJob, *, had_failed: bool) -> None:
         policy = self.graph.spec.failure_policy
@@ -411,7 +467,7 @@ class World:
             name = self.graph.nodes[producer].name
             assert self.phases[name].is_terminal, "a node started before its dependency had ended"
             jobs = [job for job in self.bacalhau.attempts() if job.node == name]
-            assert self.phases[name] is not NodePhase.SUCCEEDED or jobs[-1].succeeded
+            assert self.phases[name] is not NodePhase.SUCCEEDED or not jobs or jobs[-1].succeeded
             if node.depends is None and not is_finally:
                 assert self._went_well(name), "a node started although its dependency did not go well"
         if node.depends is not None:
@@ -428,12 +484,14 @@ class World:
         return compile_expression(text).evaluate({}) is True
 
     def _ended_as(self, name: str, result: str | None) -> bool:
+        if result in ("AnySucceeded", "AllFailed"):
+            return self.fan_outs.holds(name, result, self.phases)
         allowed = [_RESULTS[result]] if result else [NodePhase.SUCCEEDED, NodePhase.SKIPPED]
         return self.phases[name] in allowed
 
     def _check_retry(self, effect: SubmitJob, node: Node) -> None:
         """Check budgets and waits against the jobs themselves."""
-        jobs = [job for job in self.bacalhau.jobs.values() if job.node == node.name]
+        jobs = [job for job in self.bacalhau.jobs.values() if job.node == effect.node]
         ended = [job for job in jobs if job.attempt < effect.attempt and (job.failed or job.erred)]
         failures = sum(job.failed for job in ended)
         errors = len(ended) - failures
@@ -455,17 +513,31 @@ class World:
         tasks = json.dumps(effect.job["Tasks"])
         assert self.tasks.setdefault(effect.node, tasks) == tasks, "attempts of a node differ"
 
+    def _check_mounts(self, effect: SubmitJob, node: Node) -> None:
+        sources = effect.job["Tasks"][0].get("InputSources", [])
+        targets = [source["Target"] for source in sources]
+        for item in node.inputs:
+            if self.graph.fan_out(item.from_):
+                found = [target for target in targets if target.startswith(f"/inputs/{item.from_}/")]
+                assert found == self.fan_outs.mounted(item.from_, self.phases), (
+                    "not what succeeded is mounted"
+                )
+
+    def _check_parallelism(self) -> None:
+        live = len(self.bacalhau.unfinished)
+        assert self.parallelism is None or live <= self.parallelism, "more nodes ran at once than allowed"
+        self.fan_outs.check_parallelism()
+
     def _check_phases(self) -> None:
-        for node in self.graph.nodes:
-            phase = self.run.node(node.name).phase
+        for name, phase in self.phases.items():
             if phase.is_terminal:
-                ended = self.ended.setdefault(node.name, phase)
+                ended = self.ended.setdefault(name, phase)
                 # With an old status, what else happened since may be what a node is left out for.
                 assert ended is phase or (ended in LEFT_OUT and phase in LEFT_OUT), (
                     "a node that had ended changed"
                 )
             else:
-                assert node.name not in self.ended, "a node that had ended went on"
+                assert name not in self.ended, "a node that had ended went on"
 
 
 def _answer(effect: SubmitJob, job: SimulatedJob | None) -> Observation:

@@ -85,6 +85,20 @@ def test_skipped_items_may_be_what_makes_too_few() -> None:
     assert run.phases["b"] is P.OMITTED
 
 
+def test_too_few_items_fail_the_run_although_none_failed() -> None:
+    run = play(fan_out(2, rules={"minSucceeded": 3, "parallelism": 1}), node("a"))
+    assert (run.started, run.run.phase) == ([], RunPhase.FAILED)
+    state = run.node("w")
+    assert (state.phase, state.reason) == (P.FAILED, "TooFewItems")
+    assert run.status["message"] == 'node "w": 0 of 2 items succeeded; minSucceeded is 3'
+
+
+def test_a_failure_elsewhere_is_what_items_are_too_few_for() -> None:
+    run = play(fan_out(3, rules={"minSucceeded": 2, "parallelism": 1}), node("z")).see(z=completed(3))
+    run.see(**{"w[0]": completed()})
+    assert (run.phases["w"], run.node("w").reason) == (P.OMITTED, "FailFast")
+
+
 def test_an_item_between_attempts_goes_on_after_a_failure() -> None:
     document = fan_out(
         3, rules={"parallelism": 2}, retry={"limit": 1, "condition": "last.exitCode != 4", "backoff": MINUTE}

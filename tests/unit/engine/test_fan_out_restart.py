@@ -400,6 +400,15 @@ def test_a_lost_status_is_found_for_the_last_nodes_too() -> None:
     assert (run.phases["last"], run.run.phase) == (P.SUCCEEDED, RunPhase.FAILED)
 
 
+def test_what_the_last_nodes_did_hides_no_failure_before_them() -> None:
+    """The last node failed before this process could know that the fan-out had."""
+    few = fan_out(2, after=["a"], rules={"minSucceeded": 2}, when="index > 0")
+    run = Play(dag(node("a"), few, node("b", after=["a"]), **{"finally": [node("last")]}))
+    run.go(*chosen(run, ("last", 1, completed(3)), ("a", 1, completed())), after=10)
+    assert run.started == []
+    assert (run.phases["w"], run.phases["b"]) == (P.FAILED, P.OMITTED)
+
+
 def test_losing_all_leads_to_the_same_end() -> None:
     documents = [
         fan_out(4, rules={"parallelism": 2, "minSucceeded": 3}, retry={"limit": 1}),
