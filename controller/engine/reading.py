@@ -20,6 +20,7 @@ class Reader:
     def __init__(self, roster: Roster, context: RunContext) -> None:
         self._roster = roster
         self._context = context
+        self._results: dict[int, Mapping[str, Any]] = {}
 
     def job(self, node: CompiledNode, attempt: int) -> dict[str, Any]:
         """Give the Bacalhau job of a node's attempt.
@@ -102,8 +103,16 @@ class Reader:
             if item.phase is NodePhase.SUCCEEDED or has_default
         }
 
+    def forget(self, index: int) -> None:
+        """Notice that more is known of a node that has ended, or of a fan-out that it is an item of."""
+        fan_out = self._roster.state.nodes[index].fan_out
+        self._results.pop(index if fan_out is None else fan_out, None)
+
     def _result(self, index: int) -> Mapping[str, Any]:
-        node = self._roster.state.nodes[index]
-        if index in self._roster.fan_outs:
-            return result_of_fan_out(node, self._roster.items(index))
-        return result_of(node)
+        """Give what may be read of a node that has ended. It is made once: a thousand items may read it, and it be of a thousand."""
+        if index not in self._results:
+            node, is_fan_out = self._roster.state.nodes[index], index in self._roster.fan_outs
+            self._results[index] = (
+                result_of_fan_out(node, self._roster.items(index)) if is_fan_out else result_of(node)
+            )
+        return self._results[index]

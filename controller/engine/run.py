@@ -167,7 +167,7 @@ class Run:
         node, job = self.state.nodes[index], observation.sighting.job
         self._alarms.drop(index)
         if node.phase.is_terminal:
-            self._recall_stdout(node, observation, now)
+            self._recall_stdout(index, observation, now)
             return
         node.attempt, node.started_at, node.retry_at = observation.attempt, job.created_at, None
         self.state.accept(index, job.id)
@@ -183,11 +183,12 @@ class Run:
                 self._adopt(index, NodePhase.QUEUED)
                 self._stop(index, verdict.cause, verdict.message)
 
-    def _recall_stdout(self, node: NodeState, observation: JobSeen, now: float) -> None:
+    def _recall_stdout(self, index: int, observation: JobSeen, now: float) -> None:
         """After a restart, take up what a finished job printed: a status does not hold it."""
-        verdict = judge(observation.sighting, now)
+        node, verdict = self.state.nodes[index], judge(observation.sighting, now)
         if node.attempt == observation.attempt and isinstance(verdict, Finished):
             node.stdout = verdict.stdout
+            self.reader.forget(index)
 
     def _unfinished(self, index: int, verdict: Unfinished, observation: JobSeen, now: float) -> None:
         node = self.state.nodes[index]
@@ -592,6 +593,7 @@ class Run:
 
     def _listed(self, index: int, files: tuple[str, ...], now: float) -> None:
         self.state.nodes[index].files = files
+        self.reader.forget(index)
         for reader in self._readers(index):
             self._decide(reader, now)
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from controller.api.dag import NodePhase, RunPhase
-from controller.engine import FilesListed, FilesUnknown, ListFiles, SubmitJob
+from controller.engine import FilesListed, FilesUnknown, ListFiles, SubmitJob, results
+from controller.engine.state import NodeState
 from tests.support.builders import START, Json, Play, completed, dag, failed, job, node, stopped
 from tests.unit.engine.test_fan_out import fan_out, play
 
@@ -205,6 +206,30 @@ def test_a_thousand_results_are_worked_on() -> None:
     run = Play(dag(fan_out(1000), second), now=START).go(after=10)
     run.see_items("w", *(completed(stdout=str(index)) for index in range(1000)))
     assert [env(run, f"v[{index}]") for index in range(1000)] == [str(index) for index in range(1000)]
+
+
+def test_a_result_is_made_once_however_many_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def result_of(node: NodeState) -> Json:
+        made.append(str(node.job_id))
+        return original(node)
+
+    original = results.result_of
+    monkeypatch.setattr(results, "result_of", result_of)
+    second = node(
+        "v", forEach={"items": "${{ nodes.w.items }}"}, when="item.exitCode == 0", job=told("index")
+    )
+    run = play(fan_out(20), second)
+    run.see_items("w", *(completed() for _ in range(20)))
+    assert len(run.started) == 20
+    assert len(made) == 21
+
+
+def test_what_is_found_out_later_of_a_result_is_read() -> None:
+    first, then = node("a", reads=["split"]), node("b", after=["a"], job=told("nodes.split.outputs.files"))
+    run = play(node("split"), first, then).see(split=completed()).see(a=completed())
+    assert env(listed(run, "outputs/x"), "b") == '["outputs/x"]'
 
 
 def test_a_thousand_texts_are_read_together() -> None:
