@@ -407,6 +407,15 @@ async def test_kopf_watches_and_leaves_no_trace(plane: ControlPlane, notes: None
     body = await objects.get(ObjectRef.of(NOTES, created))
     assert body["metadata"]["resourceVersion"] == changed["resourceVersion"]
     await cluster.close()
+    await all_sockets_closed()
+
+
+async def all_sockets_closed() -> None:
+    """Wait for what nobody tells: kopf drops its watch without waiting for the end of TLS, and the loop must outlive that."""
+    selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        while len(selector.get_map()) > 1:  # the one that is left is the loop's own
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.e2e
