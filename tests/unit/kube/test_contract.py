@@ -414,7 +414,7 @@ async def all_sockets_closed() -> None:
     """Wait for what nobody tells: kopf drops its watch without waiting for the end of TLS, and the loop must outlive that."""
     selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
     async with asyncio.timeout(10):
-        while len(selector.get_map()) > 1:  # the one that is left is the loop's own
+        while len(selector.get_map()) > 1:  # noqa: ASYNC110 - no event tells it; the one that is left is the loop's own
             await asyncio.sleep(0.01)
 
 
