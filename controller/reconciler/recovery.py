@@ -50,11 +50,11 @@ async def recover(run: Run, client: BacalhauClient, *, ipfs: IpfsApi | None = No
         for node, attempt, job in sorted(_attempts(jobs, run.context.uid), key=itemgetter(0, 1))
         if run.roster.is_news(node, attempt)
     ]
+    by_id = {job.id: job for job in jobs}
     found += [
-        (node, run.node(node).attempt, job)
+        (node, run.node(node).attempt, by_id[job_id])
         for node, job_id in run.reader.missing_stdout()
-        for job in jobs
-        if job.id == job_id
+        if job_id in by_id
     ]
     here, elsewhere = await _look_up(found, client, ipfs), await _taken_over(run, client)
     return Recovered(sightings=[*here, *elsewhere])
