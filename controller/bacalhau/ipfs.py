@@ -4,9 +4,9 @@ import asyncio
 import base64
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from controller.bacalhau.errors import InputUnresolved, ServerError, UnexpectedAnswer
 from controller.bacalhau.http import Answer, Channel, Params
@@ -14,18 +14,22 @@ from controller.bacalhau.http import Answer, Channel, Params
 __all__ = ["IpfsApi"]
 
 REMEMBERED = 4096
+"""Answers of one kind."""
+
 MAX_AT_ONCE = 16
 """Questions about the parts of one directory."""
 
 NO_SUCH_ENTRY = ("no link named", "no link by that name", "called on wrong kind")
 """What Kubo says of a path that leads nowhere; the last one when it leads on below a file."""
 
-
 DIRECTORY = 1
 """Kubo's number for the type of an entry."""
 
 UNIXFS_DIRECTORY = base64.b64encode(b"\x08\x01").decode().rstrip("=")
 """What the block of a UnixFS directory holds beside its links: ``Type: Directory``."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,29 @@ class Entry:
     is_directory: bool
 
 
+class _Answers(Generic[T]):
+    """The latest answers of one kind. None is ever out of date: what lies under a CID never changes."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, T] = OrderedDict()
+
+    async def to(self, question: str, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Give the answer to a question, and ask if it is not known."""
+        if question not in self._known:
+            self._known[question] = await ask(question)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        self._known.move_to_end(question)
+        return self._known[question]
+
+
 class IpfsApi:
     """Kubo's RPC API of a node in the same swarm as the compute nodes."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._known: OrderedDict[str, str] = OrderedDict()
+        self._parts: _Answers[str] = _Answers()
+        self._sizes: _Answers[int] = _Answers()
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def aclose(self) -> None:
@@ -49,17 +70,13 @@ class IpfsApi:
         await self._channel.aclose()
 
     async def resolve(self, cid: str, path: str) -> str:
-        """The CID of what lies at the path inside the directory ``cid``. Asked once: content never changes.
+        """The CID of what lies at the path inside the directory ``cid``.
 
         Raises:
             InputUnresolved: the directory has no such entry.
             Transient: the node cannot say now.
         """
-        place = f"{cid}/{path.strip('/')}"
-        if place not in self._known:
-            self._remember(place, await self._ask(place))
-        self._known.move_to_end(place)
-        return self._known[place]
+        return await self._parts.to(f"{cid}/{path.strip('/')}", self._ask)
 
     async def tail(self, cid: str, path: str, *, size: int) -> str:
         """The last so many bytes of a file inside the directory ``cid``, as text.
@@ -94,11 +111,8 @@ class IpfsApi:
         Raises:
             Transient: the node cannot say now.
         """
-        sizes = await asyncio.gather(*(self._size(cid) for cid in entries.values()))
-        links = [
-            {"Hash": {"/": cid}, "Name": name, "Tsize": size}
-            for (name, cid), size in zip(entries.items(), sizes, strict=True)
-        ]
+        sizes = await self._sizes_of(set(entries.values()))
+        links = [{"Hash": {"/": cid}, "Name": name, "Tsize": sizes[cid]} for name, cid in entries.items()]
         node = {
             "Data": {"/": {"bytes": UNIXFS_DIRECTORY}},
             "Links": sorted(links, key=lambda link: str(link["Name"]).encode()),
@@ -112,16 +126,20 @@ class IpfsApi:
         except (KeyError, TypeError) as error:
             raise self._stranger() from error
 
+    async def _sizes_of(self, cids: Collection[str]) -> dict[str, int]:
+        """The sizes that links to these CIDs state. The first that cannot be had ends the rest, which would be asked for again."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {cid: group.create_task(self._sizes.to(cid, self._size)) for cid in cids}
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return {cid: task.result() for cid, task in tasks.items()}
+
     async def _size(self, cid: str) -> int:
-        """The bytes of all blocks below a CID, which a link to it states."""
+        """The bytes of all blocks below a CID."""
         async with self._places:
             stat = _json(await self._successful(cid, "files/stat", {"arg": f"/ipfs/{cid}"}))
         return int(stat.get("CumulativeSize") or 0)
-
-    def _remember(self, place: str, cid: str) -> None:
-        self._known[place] = cid
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
 
     async def _ask(self, place: str) -> str:
         return self._resolved(place, await self._successful(place, "dag/resolve", {"arg": place}))
