@@ -87,6 +87,10 @@ MISTAKES: dict[str, tuple[DAGSpec, str]] = {
         taking({"name": "n", "type": "integer", "enum": [1, "2"]}, n=1),
         'spec.parameters[0].enum[1]: "2" is not of type integer.',
     ),
+    "allowed value of another type, whatever the default": (
+        taking({"name": "n", "type": "integer", "enum": ["2"], "default": 7}),
+        'spec.parameters[0].enum[0]: "2" is not of type integer.',
+    ),
     "value of another type, whatever is allowed": (
         taking({"name": "n", "type": "integer", "enum": [1, 2]}, n=True),
         "spec.arguments.n: true is not of type integer.",
@@ -234,6 +238,13 @@ def test_a_text_that_is_not_the_value_it_should_be_is_refused(fields: Json, text
     with pytest.raises(InvalidDAG) as caught:
         values_of([parameter], {"p": text})
     assert f"spec.parameters[p].valueFrom.configMapKeyRef: {problem}" in map(str, caught.value.problems)
+
+
+def test_a_value_that_is_missing_is_named() -> None:
+    parameters = taking({"name": "p", "valueFrom": CONFIG_MAP}).parameters
+    place = r"spec\.parameters\[p\]\.valueFrom\.configMapKeyRef"
+    with pytest.raises(InvalidDAG, match=f"{place}: there is no value"):
+        values_of(parameters, {})
 
 
 def test_no_more_is_read_than_a_status_holds() -> None:
