@@ -3,6 +3,7 @@
 ``Graph.compile`` checks a spec; ``Run.advance`` turns observations into effects; ``Reporter.delta`` writes down the result.
 """
 
+from controller.engine.approval import misdirected
 from controller.engine.effects import Effect, Emit, ListFiles, StopJob, SubmitJob, WakeAt
 from controller.engine.graph import Graph, graph_hash
 from controller.engine.identity import run_namespace
@@ -50,6 +51,7 @@ __all__ = [
     "WakeAt",
     "default_text",
     "graph_hash",
+    "misdirected",
     "opening",
     "rejection",
     "reset",

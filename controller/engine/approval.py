@@ -5,11 +5,14 @@ The decision stands in ``spec.approvals``, so it survives every restart, shows w
 
 from collections.abc import Mapping
 
-from controller.api.dag import Decision, Node, NodePhase
+from controller.api.dag import DAGSpec, Decision, Node, NodePhase
 from controller.api.types import duration_seconds
 from controller.engine.deadlines import Deadline
+from controller.engine.problems import Problem, unknown
 from controller.engine.state import NodeState
 from controller.engine.verdict import Finished
+
+WAITING_FOR_APPROVAL = "WaitingForApproval"
 
 
 def decided(spec: Node, node: NodeState, decisions: Mapping[str, Decision], now: float) -> Finished | None:
@@ -25,6 +28,15 @@ def decided(spec: Node, node: NodeState, decisions: Mapping[str, Decision], now:
     return Finished(
         phase=NodePhase.FAILED, reason="Rejected", message=decision.message or "it was not approved"
     )
+
+
+def misdirected(spec: DAGSpec) -> Problem | None:
+    """Find a decision about a node that asks for none. It is no reason to refuse a DAG, which may have started long ago."""
+    asking = [node.name for node in (*spec.nodes, *spec.finally_) if node.suspend]
+    for number, decision in enumerate(spec.approvals):
+        if decision.name not in asking:
+            return unknown(f"spec.approvals[{number}].name", decision.name, "a node with suspend", asking)
+    return None
 
 
 def _undecided(spec: Node, deadline: Deadline) -> Finished:

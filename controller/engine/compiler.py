@@ -4,6 +4,7 @@ from typing import Any
 
 from controller.api.dag import DAGSpec, JobTemplate, Node
 from controller.api.parameters import Parameter
+from controller.engine.deadlines import timeout_problems
 from controller.engine.drafts import Draft, connect, cycle_problems, finished
 from controller.engine.expressions import (
     Expression,
@@ -72,6 +73,8 @@ class Compiler:
                 self._problem(
                     f"spec.finally[{number}].name", f"{shown(node.name)} is already the name of a node."
                 )
+        if spec.timeouts:
+            self.problems.extend(timeout_problems(spec.timeouts))
         self.problems.extend(declaration_problems(spec.parameters, field="spec.parameters"))
         self.problems.extend(source_problems(spec.parameters, spec.arguments))
         self.problems.extend(
@@ -152,19 +155,23 @@ class Compiler:
             self._problem(f"{place}{part}", message)
         template = self._checked_template(given(node.for_each), place, once)
         if len(self.problems) == before:
-            self._check_items(template, place)
+            self._check_items(template, place, node.for_each.min_succeeded or 0)
         return template
 
-    def _check_items(self, template: Template, place: str) -> None:
+    def _check_items(self, template: Template, place: str, min_succeeded: int) -> None:
         """Make the list already, if nothing that it reads is still to come."""
         params = bound(self.spec.parameters, self.spec.arguments)
         to_come = {("params", name) for name in self.params - params.keys()}
         if to_come & template.references or any(root != "params" for root, _ in template.references):
             return
         try:
-            items_of(template.render({"params": params}), place)
+            items = items_of(template.render({"params": params}), place)
         except RenderError as error:
             self._problem(error.field, str(error).removeprefix(f"{error.field}: "))
+            return
+        if items and len(items) < min_succeeded:
+            message = f"{min_succeeded} items cannot succeed where there are {len(items)}; lower it, or remove it to have all succeed."
+            self._problem(f"{place}.minSucceeded", message)
 
     def _check_exposure(self, draft: Draft, place: str) -> None:
         others = {
@@ -214,11 +221,7 @@ class Compiler:
             self._problem(place, "a node has exactly one of job, template and suspend.")
             return (), _EMPTY
         if node.suspend is not None:
-            if node.suspend.timeout and node.suspend.duration:
-                self._problem(
-                    f"{place}.suspend",
-                    "a wait ends well after a duration or badly after a timeout; give one.",
-                )
+            self._check_approval(node, place)
             return (), _EMPTY
         if node.job is not None:
             if node.arguments:
@@ -243,6 +246,18 @@ class Compiler:
             )
         )
         return tuple(template.parameters), job
+
+    def _check_approval(self, node: Node, place: str) -> None:
+        approval = node.suspend
+        if approval and approval.timeout and approval.duration:
+            message = "a wait ends well after a duration or badly after a timeout; give one."
+            self._problem(f"{place}.suspend", message)
+        for name, value in (("timeout", node.timeout), ("totalTimeout", node.total_timeout)):
+            if value:
+                message = f"{shown(value)} bounds a job, and this node has none; write suspend.timeout."
+                self._problem(f"{place}.{name}", message)
+        if node.retry:
+            self._problem(f"{place}.retry", "a decision is asked for once; retry needs a job or a template.")
 
     def _checked_template(self, tree: Any, place: str, more: tuple[str, ...]) -> Template:
         template = self._template(tree, place, more)

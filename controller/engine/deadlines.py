@@ -4,10 +4,12 @@ Time in Bacalhau's queue and time at work are bounded apart, and time for ``fina
 are Unix seconds and follow from what is stored, so they survive a restart.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from controller.api.dag import Node, RunTimeouts
 from controller.api.types import duration_seconds
+from controller.engine.problems import Problem, shown
 from controller.engine.state import NodeState, RunState
 
 
@@ -60,8 +62,23 @@ def nodes_deadline(timeouts: RunTimeouts, started_at: float) -> Deadline | None:
     if timeouts.dag:
         reserved = duration_seconds(timeouts.finally_) if timeouts.finally_ else 0.0
         end = started_at + max(duration_seconds(timeouts.dag) - reserved, 0.0)
-        candidates.append(Deadline(end, f"the DAG took longer than timeouts.dag: {timeouts.dag}"))
+        candidates.append(Deadline(end, _out_of_time(timeouts)))
     return min(candidates, default=None)
+
+
+def _out_of_time(timeouts: RunTimeouts) -> str:
+    if timeouts.finally_ is None:
+        return f"the DAG took longer than timeouts.dag: {timeouts.dag}"
+    kept = f"timeouts.finally: {timeouts.finally_}"
+    return f"the nodes took longer than timeouts.dag: {timeouts.dag} leaves them beside {kept}"
+
+
+def timeout_problems(timeouts: RunTimeouts) -> Iterator[Problem]:
+    """Find bounds that leave no time to run in."""
+    dag, last = timeouts.dag, timeouts.finally_
+    if dag and last and duration_seconds(last) >= duration_seconds(dag):
+        message = f"{shown(last)} leaves no time for the other nodes; it is kept out of timeouts.dag: {dag}, so make it shorter."
+        yield Problem("spec.timeouts.finally", message)
 
 
 def finally_deadline(timeouts: RunTimeouts, started_at: float, opened_at: float) -> Deadline | None:

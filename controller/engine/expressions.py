@@ -125,9 +125,13 @@ def compile_expression(source: str, more: tuple[str, ...] = ()) -> Expression:
     """
     if len(source) > MAX_LENGTH:
         raise ExpressionError(f"it has {len(source)} characters; at most {MAX_LENGTH} are allowed")
+    if not source:
+        raise ExpressionError("it is empty")
     try:
         program = _environment(more).compile(source)
     except RuntimeError as error:
+        if source.startswith("${{"):
+            raise ExpressionError("here it is written without ${{ and }}") from None
         raise ExpressionError(_reason(str(error), more)) from None
     return Expression(
         source, program, frozenset(_references(source)), frozenset(_listings(source)), size_limit(source)

@@ -145,6 +145,8 @@ def _whole(value: Any, field: str) -> int:
 
 
 def _list(value: Any, field: str) -> Sequence[Any]:
+    if value is None:
+        raise RenderError(field, "null is not a list; .json is null where a program printed no JSON.")
     if not isinstance(value, list):
         raise RenderError(field, f"{shown(value)} is not a list.")
     return value

@@ -1,12 +1,17 @@
 """What the nodes' phases mean for the run: its phase, its progress, and the line that says why it failed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from controller.api.dag import NodePhase, RunPhase
+from controller.engine.approval import WAITING_FOR_APPROVAL
 from controller.engine.effects import Emit
 from controller.engine.graph import Graph
+from controller.engine.nodes import CompiledNode
 from controller.engine.state import NodeState, RunState
 from controller.engine.stopping import ENDED_BY_THE_RUN
+
+MAX_ASKING = 3
+"""Nodes that are named which wait for a decision."""
 
 CANCELLED = "Cancelled"
 TIMED_OUT = "TimedOut"
@@ -81,10 +86,24 @@ def tally(state: RunState) -> str:
     ]
     parts += [
         f"{phase.value.lower()} {counts[phase]}"
-        for phase in (NodePhase.SKIPPED, NodePhase.OMITTED, NodePhase.CANCELLED)
+        for phase in (NodePhase.SUSPENDED, NodePhase.SKIPPED, NodePhase.OMITTED, NodePhase.CANCELLED)
         if counts[phase]
     ]
     return f"Nodes: {', '.join(parts)}."
+
+
+def standing(nodes: Sequence[CompiledNode], state: RunState) -> str:
+    """Say how a run stands: who is asked for a decision, and what its nodes do."""
+    asking = [
+        nodes[index].name
+        for index in sorted(state.suspended)
+        if state.nodes[index].reason == WAITING_FOR_APPROVAL
+    ]
+    if not asking:
+        return tally(state)
+    names = ", ".join(f'"{name}"' for name in asking[:MAX_ASKING])
+    more = f" and {len(asking) - MAX_ASKING} more" if len(asking) > MAX_ASKING else ""
+    return f"Waiting for a decision in spec.approvals about {names}{more}. {tally(state)}"
 
 
 def first_failure(graph: Graph, state: RunState, *, of_finally: bool = True) -> int | None:

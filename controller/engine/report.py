@@ -6,7 +6,7 @@ from typing import Any
 from controller.api.dag import Condition, DAGStatus, NodePhase, RunPhase
 from controller.engine.artifacts import part_of
 from controller.engine.graph import Graph
-from controller.engine.outcome import failure_summary, progress, tally
+from controller.engine.outcome import failure_summary, progress, standing, tally
 from controller.engine.problems import cut
 from controller.engine.rendering import RunContext
 from controller.engine.run import Run
@@ -55,7 +55,7 @@ class Reporter:
     def _message(self, hindrance: tuple[str, str] | None) -> str:
         if self.run.phase.is_terminal:
             return failure_summary(self.run.graph, self.run.state) or tally(self.run.state)
-        return hindrance[1] if hindrance else tally(self.run.state)
+        return hindrance[1] if hindrance else standing(self.run.nodes, self.run.state)
 
     def _changed_nodes(self) -> dict[str, Any]:
         changed = sorted(self.run.state.changed)

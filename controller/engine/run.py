@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from controller.api.dag import Approval, DAGStatus, ForEach, NodePhase, RunPhase
 from controller.engine.alarms import Alarms
-from controller.engine.approval import approval_deadline, decided
+from controller.engine.approval import WAITING_FOR_APPROVAL, approval_deadline, decided
 from controller.engine.cuts import Cut, Scope, by_deadline, by_failure_policy, by_shutdown
 from controller.engine.deadlines import Deadline, node_deadline, run_deadline
 from controller.engine.effects import Effect, Emit, ListFiles, StopJob, SubmitJob, WakeAt
@@ -314,7 +314,7 @@ class Run:
     def _wait_for_approval(self, index: int, approval: Approval, now: float) -> None:
         node = self.state.nodes[index]
         node.started_at, node.message = now, approval.message
-        node.reason = "Waiting" if approval.duration else "WaitingForApproval"
+        node.reason = "Waiting" if approval.duration else WAITING_FOR_APPROVAL
         self.state.move(index, NodePhase.SUSPENDED)
         if not approval.duration:
             message = f'Node "{self._name(index)}" waits for a decision in spec.approvals.'

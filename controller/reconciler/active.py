@@ -37,6 +37,7 @@ from controller.engine import (
     SubmitJob,
     WakeAt,
     graph_hash,
+    misdirected,
 )
 from controller.kube.backoff import Backoff
 from controller.kube.events import EventRecorder
@@ -125,18 +126,25 @@ class ActiveRun:
         """What keeps the run from going on: something with the connection, or else with one of its own jobs."""
         return self.connection.problem or next(iter(self._troubles.values()), None)
 
-    def check_spec(self, generation: int, spec: Callable[[], DAGSpec]) -> Problem | None:
-        """Notice that the graph was changed. The run goes on with the graph that it started with."""
+    def hindrance(self, generation: int, spec: Callable[[], DAGSpec]) -> Problem | None:
+        """Say what keeps the run from doing what its spec says."""
         if self._checked != generation:
             self._checked = generation
-            self._spec_problem = None if self._has_graph_of(spec) else SPEC_CHANGED
-        return self._spec_problem
+            self._spec_problem = self._problem_of(spec)
+        if self._spec_problem is SPEC_CHANGED:
+            return SPEC_CHANGED
+        return self.problem or self._spec_problem
 
-    def _has_graph_of(self, spec: Callable[[], DAGSpec]) -> bool:
+    def _problem_of(self, spec: Callable[[], DAGSpec]) -> Problem | None:
+        """Notice that the graph was changed, or a decision misspelled. The run goes on with the graph that it started with."""
         try:
-            return graph_hash(spec()) == self.run.graph.hash
+            newest = spec()
         except ValidationError:
-            return False
+            return SPEC_CHANGED
+        if graph_hash(newest) != self.run.graph.hash:
+            return SPEC_CHANGED
+        problem = misdirected(newest)
+        return Problem("UnknownApproval", str(problem)) if problem else None
 
     def observe(self, observations: Iterable[Observation]) -> None:
         """Take note of facts, and advance soon."""

@@ -176,11 +176,10 @@ class DAGReconciler:
             return  # what came meanwhile has its own turn
         if not active.run.phase.is_terminal:
             spec, generation = body["spec"], body["metadata"]["generation"]
-            changed = active.check_spec(generation, lambda: parse_dag(dict(body)).spec)
             active.advance(
                 _controls(spec),
                 generation=generation,
-                hindrance=changed or active.problem,
+                hindrance=active.hindrance(generation, lambda: parse_dag(dict(body)).spec),
             )
         if active.run.phase.is_terminal:
             await self._finish(key, body, active)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from controller.api.dag import Decision, NodePhase, RunPhase, Shutdown
-from controller.engine import Emit, Graph, InvalidDAG
+from controller.engine import Emit, Graph, InvalidDAG, misdirected
 from tests.support.builders import START, Json, Play, completed, dag, node, running
+from tests.unit.engine.test_graph import problems
 
 P = NodePhase
 
@@ -147,3 +148,57 @@ def test_a_run_that_ends_early_waits_for_nobody(shutdown: Shutdown) -> None:
     assert run.phases["gate"] is P.OMITTED
     run.see(a=completed())
     assert run.run.phase is RunPhase.CANCELLED
+
+
+# What is said
+
+
+def test_a_run_says_who_is_asked() -> None:
+    run = play(approval("gate"), approval("cool", suspend={"duration": "1m"}), node("a"))
+    said = 'Waiting for a decision in spec.approvals about "gate". '
+    assert run.status["message"] == f"{said}Nodes: succeeded 0, failed 0, running 1, waiting 0, suspended 2."
+    run.restart()
+    assert run.go().status["message"].startswith(said)
+    run.go(decisions=decision("gate"))
+    assert run.status["message"] == "Nodes: succeeded 1, failed 0, running 1, waiting 0, suspended 1."
+
+
+def test_a_run_names_some_of_many_that_are_asked() -> None:
+    run = play(*(approval(name) for name in "abcde"))
+    assert run.status["message"].startswith(
+        'Waiting for a decision in spec.approvals about "a", "b", "c" and 2 more. Nodes: '
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gate", None),
+        ("last", None),
+        ("gaet", 'spec.approvals[1].name: "gaet" is not a node with suspend; did you mean "gate"?'),
+        ("a", 'spec.approvals[1].name: "a" is not a node with suspend.'),
+    ],
+)
+def test_a_decision_about_no_approval_is_noticed(name: str, said: str | None) -> None:
+    spec = dag(*GATE, **{"finally": [approval("last")]}, approvals=[{"name": "gate"}, {"name": name}])
+    problem = misdirected(spec)
+    assert (problem and str(problem)) == said
+    Graph.compile(spec)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"timeout": "1h"}, '.timeout: "1h" bounds a job, and this node has none; write suspend.timeout.'),
+        (
+            {"totalTimeout": "1h"},
+            '.totalTimeout: "1h" bounds a job, and this node has none; write suspend.timeout.',
+        ),
+        (
+            {"retry": {"limit": 1}},
+            ".retry: a decision is asked for once; retry needs a job or a template.",
+        ),
+    ],
+)
+def test_an_approval_has_nothing_that_belongs_to_a_job(fields: Json, said: str) -> None:
+    assert problems(dag(approval("gate", **fields))) == [f"spec.nodes[gate]{said}"]

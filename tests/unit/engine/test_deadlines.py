@@ -6,9 +6,11 @@ import pytest
 
 from controller.api.bacalhau import JobSighting
 from controller.api.dag import Node, NodePhase, RunPhase, RunTimeouts
+from controller.engine import Graph
 from controller.engine.deadlines import finally_deadline, node_deadline, nodes_deadline, run_deadline
 from controller.engine.state import NodeState, RunState
 from tests.support.builders import START, Json, Play, completed, dag, failed, node, queued, running, stopped
+from tests.unit.engine.test_graph import problems
 
 P = NodePhase
 
@@ -228,7 +230,10 @@ def test_a_node_s_time_survives_a_restart_while_its_second_attempt_runs() -> Non
     [
         ({"dag": "1m"}, "the DAG took longer than timeouts.dag: 1m"),
         ({"nodes": "1m"}, "the nodes took longer than timeouts.nodes: 1m"),
-        ({"dag": "90s", "finally": "30s"}, "the DAG took longer than timeouts.dag: 90s"),
+        (
+            {"dag": "90s", "finally": "30s"},
+            "the nodes took longer than timeouts.dag: 90s leaves them beside timeouts.finally: 30s",
+        ),
     ],
 )
 def test_a_run_that_takes_too_long_is_stopped_and_has_failed(timeouts: Json, message: str) -> None:
@@ -289,3 +294,12 @@ def test_a_run_that_ended_in_time_asks_for_nothing() -> None:
 def test_time_while_suspended_counts() -> None:
     run = play(node("a"), timeouts={"dag": "1m"}).see(a=running()).go(suspend=True)
     assert list(run.go(after=60).stops) == ["a"]
+
+
+@pytest.mark.parametrize("last", ["1m", "61s", "1h"])
+def test_finally_cannot_keep_all_of_the_time_for_itself(last: str) -> None:
+    [problem] = problems(dag(node("a"), timeouts={"dag": "60s", "finally": last}))
+    assert problem == (
+        f'spec.timeouts.finally: "{last}" leaves no time for the other nodes; it is kept out of timeouts.dag: 60s, so make it shorter.'
+    )
+    Graph.compile(dag(node("a"), timeouts={"dag": "60s", "finally": "59s"}))

@@ -146,7 +146,7 @@ def test_an_expression_without_value_is_named(text: str, said: str) -> None:
     [
         ("${{ nodes.a ", "never closes it with }}"),
         ("${{ {'a': 1 }}", "never closes it with }}"),
-        ("${{ }}", 'the expression "" is wrong'),
+        ("${{ }}", 'the expression "" is wrong: it is empty.'),
         ("${{ 1 + }}", 'field: the expression "1 +" is wrong: column 4: Syntax error'),
         ("${{ item }}", "undeclared reference to 'item'; the variables are params, inputs, nodes and dag"),
         ("${{ a-b }}", 'a name with a hyphen is written as in nodes["a-b"]'),

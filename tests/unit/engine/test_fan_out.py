@@ -175,7 +175,6 @@ def test_nodes_that_depend_on_a_fan_out_run_if_it_went_well(letters: str, phase:
         (3, "SSF", P.FAILED, "ItemsFailed"),
         (3, "SSK", P.FAILED, "TooFewItems"),
         (1, "KKK", P.FAILED, "TooFewItems"),
-        (4, "SSS", P.FAILED, "TooFewItems"),
     ],
 )
 def test_enough_items_suffice(minimum: int, letters: str, phase: NodePhase, reason: str) -> None:

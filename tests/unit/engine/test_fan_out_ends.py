@@ -85,18 +85,34 @@ def test_skipped_items_may_be_what_makes_too_few() -> None:
     assert run.phases["b"] is P.OMITTED
 
 
-def test_too_few_items_fail_the_run_although_none_failed() -> None:
-    run = play(fan_out(2, rules={"minSucceeded": 3, "parallelism": 1}), node("a"))
-    assert (run.started, run.run.phase) == ([], RunPhase.FAILED)
-    state = run.node("w")
-    assert (state.phase, state.reason) == (P.FAILED, "TooFewItems")
-    assert run.status["message"] == 'node "w": 0 of 2 items succeeded; minSucceeded is 3'
-
-
 def test_a_failure_elsewhere_is_what_items_are_too_few_for() -> None:
     run = play(fan_out(3, rules={"minSucceeded": 2, "parallelism": 1}), node("z")).see(z=completed(3))
     run.see(**{"w[0]": completed()})
     assert (run.phases["w"], run.node("w").reason) == (P.OMITTED, "FailFast")
+
+
+FEW: dict[str, tuple[Json, str]] = {
+    "fewer items than must succeed": (
+        {"forEach": {"items": "${{ nodes.a.json }}", "minSucceeded": 3}},
+        "0 of 2 items succeeded; minSucceeded is 3",
+    ),
+    "too few that are not skipped": (
+        {
+            "forEach": {"items": "${{ nodes.a.json }}", "minSucceeded": 2, "parallelism": 1},
+            "when": "item > 1",
+        },
+        "0 of 2 items succeeded; minSucceeded is 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", ["FailFast", "FailFastCancel"])
+@pytest.mark.parametrize(("document", "message"), FEW.values(), ids=FEW.keys())
+def test_a_fan_out_that_omits_its_own_items_has_failed(document: Json, message: str, policy: str) -> None:
+    run = play(node("a"), node("w", **document), failurePolicy=policy).see(a=completed(stdout="[1, 2]"))
+    state = run.node("w")
+    assert (state.phase, state.reason, state.message) == (P.FAILED, "TooFewItems", message)
+    assert run.run.phase is RunPhase.FAILED
 
 
 def test_an_item_between_attempts_goes_on_after_a_failure() -> None:

@@ -178,6 +178,10 @@ MISTAKES: dict[str, tuple[Json, str]] = {
         {"items": [1], "range": {"count": 1}, "matrix": {"x": [1]}},
         "spec.nodes[w].forEach: forEach has exactly one of items, range and matrix.",
     ),
+    "more to succeed than there are": (
+        {"items": "${{ params.shards }}", "minSucceeded": 3},
+        "spec.nodes[w].forEach.minSucceeded: 3 items cannot succeed where there are 2; lower it, or remove it to have all succeed.",
+    ),
     "items that are text": (
         {"items": "a,b"},
         'spec.nodes[w].forEach.items: "a,b" is not a list, nor an expression that could give one.',
@@ -359,7 +363,11 @@ def test_a_retry_s_condition_is_on_the_attempt_alone() -> None:
     ("source", "stdout", "message"),
     [
         ("${{ nodes.a.stdout }}", "a b", 'spec.nodes[w].forEach.items: "a b" is not a list.'),
-        ("${{ nodes.a.json }}", "a b", "spec.nodes[w].forEach.items: null is not a list."),
+        (
+            "${{ nodes.a.json }}",
+            "a b",
+            "spec.nodes[w].forEach.items: null is not a list; .json is null where a program printed no JSON.",
+        ),
         ("${{ nodes.a.json }}", '{"a": 1}', 'spec.nodes[w].forEach.items: {"a": 1} is not a list.'),
         (
             "${{ nodes.a.json.list }}",

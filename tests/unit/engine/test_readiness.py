@@ -7,6 +7,7 @@ import pytest
 from controller.api.bacalhau import JobSighting
 from controller.api.dag import NodePhase, RunPhase
 from tests.support.builders import Json, Play, completed, dag, failed, node, running, stopped
+from tests.unit.engine.test_graph import problems
 
 P = NodePhase
 
@@ -264,3 +265,9 @@ def test_a_suspended_run_still_decides_what_does_not_start() -> None:
     run = play(node("a"), node("b", after=["a"]), node("c", depends="a.Failed", when="false"))
     run.go(suspend=True).see(a=completed(1))
     assert (run.phases["b"], run.phases["c"]) == (P.OMITTED, P.SKIPPED)
+
+
+def test_a_condition_in_braces_is_told_to_do_without() -> None:
+    [problem] = problems(dag(node("a", when="${{ dag.name == 'x' }}")))
+    assert problem.startswith("spec.nodes[a].when: ")
+    assert problem.endswith("is wrong: here it is written without ${{ and }}.")

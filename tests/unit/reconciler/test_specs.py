@@ -165,6 +165,21 @@ async def test_a_graph_that_changed_while_nobody_looked_waits_to_be_restored(
     assert len(world.events("SpecChanged")) == 1
 
 
+async def test_a_misspelled_decision_is_told_and_can_be_corrected(world: World) -> None:
+    world.connect()
+    async with world.operator():
+        path = world.apply({"name": "release", "suspend": {}}, node("a", after=["release"]))
+        await world.until(lambda: "release" in world.status(path).get("message", ""))
+        world.kube.change(path, approvals=[{"name": "relaese"}])
+        await world.until(lambda: world.condition(path)["reason"] == "UnknownApproval")
+        assert world.status(path)["message"] == (
+            'spec.approvals[0].name: "relaese" is not a node with suspend; did you mean "release"?'
+        )
+        world.kube.change(path, approvals=[{"name": "release"}])
+        await world.until_ended(path)
+    assert len(world.events("UnknownApproval")) == 1
+
+
 async def test_a_dag_whose_graph_changed_while_nobody_looked_can_be_deleted(world: World) -> None:
     world.connect()
     world.script = lambda job: Fate(ends_after=None)
