@@ -54,7 +54,7 @@ bounds = st.none() | st.fixed_dictionaries(
     optional={
         "dag": st.sampled_from(["100s", "1h"]),
         "nodes": st.sampled_from(["60s", "30m"]),
-        "finally": st.sampled_from(["30s", "5m"]),
+        "finally": st.sampled_from(["30s", "90s"]),
     },
 )
 positions = st.integers(0, 99)
@@ -86,7 +86,8 @@ def conditions(draw: st.DrawFn, before: Nodes, *, some_invalid: bool) -> str:
     if not before or draw(st.booleans()):
         return draw(st.sampled_from(["true", "false"]))
     name = draw(st.sampled_from(list(before)))
-    choices = [f"nodes.{name}.exitCode == 0", f'nodes.{name}.phase == "Failed"']
+    read = f"nodes.{name}.total > 1" if "forEach" in before[name] else f"nodes.{name}.exitCode == 0"
+    choices = [read, f'nodes.{name}.phase == "Failed"']
     return draw(st.sampled_from([*choices, f"nodes.{name}.json.size() > 1"] if some_invalid else choices))
 
 
@@ -115,8 +116,15 @@ def fan_outs(draw: st.DrawFn, before: Nodes, *, some_invalid: bool) -> Json:
     if draw(st.booleans()):
         for_each["parallelism"] = draw(few)
     if draw(st.integers(0, 2)) == 0:
-        for_each["minSucceeded"] = draw(few)
+        for_each["minSucceeded"] = draw(st.integers(1, _size(for_each) or 3))
     return for_each
+
+
+def _size(for_each: Json) -> int | None:
+    """How many items there are, if that is known beforehand."""
+    if "range" in for_each:
+        return int(for_each["range"]["count"])
+    return len(for_each["items"]) if isinstance(for_each["items"], list) else None
 
 
 @st.composite
