@@ -1,18 +1,14 @@
-"""IPFS inputs on real servers: paths are resolved, and many consumers of one CID do not hurt each other."""
+"""IPFS inputs on real servers: many consumers of one CID do not hurt each other."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 
 from controller.api.bacalhau import Job, JobState
-from controller.bacalhau import cids
 from controller.bacalhau.client import BacalhauClient
-from controller.bacalhau.errors import InputUnresolved
 from controller.bacalhau.http import Channel, Endpoint
-from controller.bacalhau.ipfs import IpfsApi
 from controller.bacalhau.submission import ensure_job
 from dev.plane import ControlPlane
 from tests.support.bacalhau_jobs import a_job
@@ -20,28 +16,6 @@ from tests.support.bacalhau_jobs import a_job
 pytestmark = pytest.mark.e2e
 
 CONSUMERS = 12
-
-
-@pytest.fixture
-async def ipfs(plane: ControlPlane) -> AsyncIterator[IpfsApi]:
-    """The plane's IPFS node as the operator asks it."""
-    api = IpfsApi(Channel(Endpoint(url=plane.ipfs.api_url), name="IPFS node"))
-    yield api
-    await api.aclose()
-
-
-async def test_paths_lead_to_files_and_directories(plane: ControlPlane, ipfs: IpfsApi) -> None:
-    root = plane.ipfs.add_directory({"outputs/a.txt": b"hello", "outputs/deep/b.txt": b"deep"})
-    assert plane.ipfs.cat(await ipfs.resolve(root, "outputs/a.txt")) == b"hello"
-    assert plane.ipfs.cat(await ipfs.resolve(root, "outputs/deep") + "/b.txt") == b"deep"
-    assert plane.ipfs.cat(await ipfs.resolve(cids.spell(root, "any"), "outputs/a.txt")) == b"hello"
-
-
-@pytest.mark.parametrize("path", ["inputs", "outputs/b.txt", "outputs/a.txt/c"])
-async def test_paths_that_lead_nowhere_are_told(plane: ControlPlane, ipfs: IpfsApi, path: str) -> None:
-    root = plane.ipfs.add_directory({"outputs/a.txt": b"hello"})
-    with pytest.raises(InputUnresolved, match=path):
-        await ipfs.resolve(root, path)
 
 
 async def test_many_consumers_of_one_cid_at_once(plane: ControlPlane) -> None:
