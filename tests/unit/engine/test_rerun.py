@@ -164,6 +164,12 @@ def test_of_a_fan_out_the_items_that_failed_run_again() -> None:
     assert play.see(sum=completed()).run.phase is RunPhase.SUCCEEDED
 
 
+def test_an_item_may_be_chosen() -> None:
+    play = mapped(again=["count[0]"])
+    assert play.started == ["count[0]", "count[1]"], "the second had failed"
+    assert play.node("count[2]").attempt == 1
+
+
 @pytest.mark.parametrize("chosen", ["count", "split"])
 def test_a_fan_out_whose_list_may_be_another_runs_again_whole(chosen: str) -> None:
     play = mapped(again=[chosen])
