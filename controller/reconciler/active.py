@@ -59,6 +59,9 @@ REPORT_SECONDS = 0.1
 """Between two reports, unless the phase changes. A status is not written more often than that, and in a wide run every
 job that starts or ends would cost a report."""
 
+STARTS_AT_ONCE = 50
+"""Jobs that one advance starts at most. To render them takes time in which nobody else has a turn: other DAGs, the tracker, the Lease."""
+
 REST_SECONDS = 10.0
 """How long a run rests that has failed in a way that nobody foresaw, before it is built anew; it may well fail again."""
 
@@ -166,7 +169,7 @@ class ActiveRun:
         for observation in observations:
             self._release(observation)
         room = self.connection.slots.room(self._uid)
-        effects = self.run.advance(observations, self._within(controls, room), now)
+        effects = self.run.advance(observations, self._within(controls, min(room, STARTS_AT_ONCE)), now)
         for effect in effects:
             match effect:
                 case SubmitJob():
@@ -186,19 +189,21 @@ class ActiveRun:
         self._plan_report()
 
     def _within(self, controls: Controls, room: int) -> Controls:
-        """Let no more nodes run than the connection has places for."""
+        """Let only so many more nodes run."""
         allowed = len(self._holders) + room
         return replace(controls, parallelism=min(controls.parallelism or allowed, allowed))
 
     def _queue_up(self, room: int, *, started: int) -> None:
-        """Wait in line for more places, behind the others if some were to be had, or leave the line."""
+        """Wait in line for more places, behind the others if some were to be had, or leave the line, and go on after them."""
         slots = self.connection.slots
         if room:
             slots.leave(self._uid)
         if self.run.wants_room and started == room:
             slots.wait(self._uid, partial(self._wake, 0))
-        else:
-            slots.leave(self._uid)
+            return
+        slots.leave(self._uid)
+        if self.run.wants_room and started == STARTS_AT_ONCE:
+            self._wake(0)
 
     def track(self, node: str, attempt: int, job_id: str, *, submitted_at: float) -> None:
         """Have every change of a job observed from now on."""

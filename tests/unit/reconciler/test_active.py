@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from controller.engine import Effect, Run, SubmitJob
 from controller.engine.identity import NODE_LABEL
+from controller.reconciler.active import STARTS_AT_ONCE
 from controller.reconciler.connection import Connection
 from tests.support.builders import node
 from tests.support.fake_bacalhau import Fate
@@ -62,6 +64,25 @@ class TestSubmissions:
         async with world.operator():
             await world.until_ended(world.apply(*(node(f"n{number}") for number in range(40))))
         assert most == 16
+
+    async def test_others_have_their_turn_while_a_wide_dag_starts(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started: list[int] = []
+
+        def advance(run: Run, *args: Any) -> tuple[Effect, ...]:
+            effects = original(run, *args)
+            started.append(sum(isinstance(effect, SubmitJob) for effect in effects))
+            return effects
+
+        original = Run.advance
+        monkeypatch.setattr(Run, "advance", advance)
+        world.connect()
+        world.script = lambda job: Fate(ends_after=60.0)
+        async with world.operator():
+            path = world.apply(node("a", forEach={"range": {"count": 2 * STARTS_AT_ONCE + 1}}))
+            await world.until_ended(path)
+        assert [number for number in started if number] == [STARTS_AT_ONCE, STARTS_AT_ONCE, 1]
 
 
 class TestPlaces:
