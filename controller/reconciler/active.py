@@ -276,7 +276,8 @@ class ActiveRun:
                 return await ensure_job(
                     self.connection.client,
                     filled.job,
-                    doubtful=failures > 0,
+                    # An earlier process may have sent the job with values that have changed since, and its request arrive only now.
+                    doubtful=failures > 0 or bool(effect.secrets),
                     ipfs=self.connection.ipfs,
                     bundles=effect.bundles,
                 )

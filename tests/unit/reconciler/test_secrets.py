@@ -11,7 +11,7 @@ from controller.bacalhau.errors import BacalhauError, Refused, Unreachable
 from controller.reconciler.secrets import FRESH_SECONDS, REDACTED, Filled
 from tests.support.builders import Json, job, node
 from tests.support.fake_bacalhau import Fate
-from tests.support.shell import Wire, World, moments
+from tests.support.shell import NAMESPACE, Wire, World, moments
 
 TOKEN: Json = {"name": "token", "valueFrom": {"secretKeyRef": {"name": "login", "key": "token"}}}
 VALUE = 'p4ss"word\nof two lines'
@@ -225,6 +225,28 @@ async def test_a_submission_in_doubt_is_repeated_with_the_same_bytes(world: Worl
         await world.until(lambda: any(method == "PUT" for method, _ in world.bacalhau.requests))
         world.secret("login", token="after")
         await world.until_ended(path)
+    assert tokens(world) == ["Bearer before"]
+
+
+@looptime
+async def test_a_submission_that_arrives_late_is_not_updated_with_another_value(world: World) -> None:
+    """The process dies while its submission is under way. It is not in the list yet that the next one reads."""
+    world.connect()
+    world.secret("login", token="before")
+    world.bacalhau.fault(method="PUT", lose_request=True, times=1000)
+    path = world.apply(reader(), parameters=[TOKEN])
+    async with world.operator() as process:
+        await world.until(lambda: any(method == "PUT" for method, _ in world.bacalhau.requests))
+        await process.kill()
+    sent = next(body for body in world.bacalhau.bodies if b"before" in body)
+    world.kube.destroy(f"/api/v1/namespaces/{NAMESPACE}/secrets/login")
+    world.bacalhau.faults.clear()
+    async with world.operator():
+        await world.until(lambda: world.condition(path).get("reason") == "SecretNotFound")
+        await world.bacalhau.client().submit(json.loads(sent)["Job"])
+        world.secret("login", token="after")
+        await world.until_ended(path)
+    assert world.attempts() == [("a", 1)]
     assert tokens(world) == ["Bearer before"]
 
 
