@@ -24,9 +24,9 @@ class CompiledNode:
     dependencies: tuple[int, ...]
     dependents: tuple[int, ...]
     reads: tuple[int, ...]
-    """Nodes whose results expressions read: those of the job, of the arguments and of ``when``."""
+    """Nodes whose results its expressions read, in whichever field."""
     references: frozenset[tuple[str, str]]
-    """All that these expressions read, as of ``Expression.references``."""
+    """All that its expressions read, as in ``Expression.references``."""
     depends: Logic | None
     """When the node starts, if that is not simply that all its dependencies went well."""
     when: Expression | None
@@ -35,7 +35,7 @@ class CompiledNode:
     """Nodes whose ``depends`` names this one, and which so deal with its failure."""
     is_finally: bool
     part: Template
-    """The parts of results that its inputs mount, by their numbers."""
+    """The parts of results that its inputs mount, by the inputs' numbers."""
     for_each: Template | None
     """What makes the items of a fan-out."""
     when_is_of_items: bool

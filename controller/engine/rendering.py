@@ -216,7 +216,7 @@ def _part(value: Any, field: str) -> str | None:
 
 
 def _timeouts(given: Mapping[str, Any], context: RunContext, field: str) -> dict[str, Any]:
-    """Make all three timeouts explicit: without them a full cluster fails a job at once, or strands it for ever.
+    """Make all three timeouts explicit: a job that leaves one out may end at once if no node has room, or wait without end.
 
     Bacalhau wants the first two to fit into the third.
     """

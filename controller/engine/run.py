@@ -4,8 +4,9 @@ A ``Run`` is pure: it holds no clock, no connection and no task, and nothing in 
 decides follows from the graph, from what was observed and from the controls, so a run that is rebuilt from Bacalhau's jobs decides
 as the lost one would have. A pass costs what changed: an observation touches its node and the nodes that depend on it.
 
-The rules themselves are elsewhere, one to a file: ``verdict`` (what a job's state means), ``retry``, ``deadlines``, ``readiness`` (when a
-node starts), ``outcome`` (what the run comes to).
+Who takes part is in ``roster``, what is known of each in ``state``, and what nodes read of each other in ``reading``. The rules themselves are
+elsewhere, one to a file: ``verdict`` (what a job's state means), ``retry``, ``deadlines``, ``approval``, ``readiness`` (when a node starts), ``fan_out``
+(what its items come to), ``cuts`` (what ends a run early), ``outcome`` (what the run comes to).
 """
 
 import heapq

@@ -1,4 +1,4 @@
-"""Events: what a person wants to read in ``kubectl describe``.
+"""Events: the story of a DAG for whoever looks with ``kubectl describe``.
 
 ``kopf.event()`` would do inside kopf's handlers only: its queue is a context variable that is set where the operator
 starts, and a worker's task, which has to exist before that, does not see it. So Events are posted with the
