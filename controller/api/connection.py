@@ -47,7 +47,9 @@ class IPFS(Model):
 
     api_url: URL = Field(
         alias="apiURL",
-        description="Address of the Kubo RPC API, such as http://kubo:5001. Lets a node mount a part of a result on IPFS.",
+        description="Address of the Kubo RPC API, such as http://kubo:5001. "
+        "With it, nodes can mount parts of results on IPFS, results of a fan-out are mounted as one directory, and expressions can read "
+        "the files of a result.",
     )
 
 
