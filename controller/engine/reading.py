@@ -109,10 +109,14 @@ class Reader:
         self._results.pop(index if fan_out is None else fan_out, None)
 
     def _result(self, index: int) -> Mapping[str, Any]:
-        """Give what may be read of a node that has ended. It is made once: a thousand items may read it, and it be of a thousand."""
-        if index not in self._results:
-            node, is_fan_out = self._roster.state.nodes[index], index in self._roster.fan_outs
-            self._results[index] = (
-                result_of_fan_out(node, self._roster.items(index)) if is_fan_out else result_of(node)
-            )
-        return self._results[index]
+        """Give what may be read of a node. Once it has ended that is made once: a thousand items may read it, and it be of a thousand.
+
+        Before it is read, too: in a run that is rebuilt, an attempt may be looked at before what it depends on.
+        """
+        if index in self._results:
+            return self._results[index]
+        node, is_fan_out = self._roster.state.nodes[index], index in self._roster.fan_outs
+        result = result_of_fan_out(node, self._roster.items(index)) if is_fan_out else result_of(node)
+        if node.phase.is_terminal:
+            self._results[index] = result
+        return result

@@ -296,9 +296,11 @@ class World:
         self.effects: list[Asked] = []
         self.inbox: list[Observation] = []
         self.wakes: list[float] = []
+        self.unanswered: set[str] = set()
 
     def crash(self, status: Json) -> None:
-        """Lose the process and start another one, which looks up what became of the run."""
+        """Lose the process, and what was written since this status; start another one, which looks up what became of the run."""
+        self.history.append(status)
         self.begin(status)
         self.advance(self.recovered(self.run))
 
@@ -306,14 +308,16 @@ class World:
         """What a new process learns of a run from one list of its jobs."""
         found = [job for job in self.bacalhau.attempts() if run.roster.is_news(job.node, job.attempt)]
         asked = {job_id for _, job_id in run.reader.missing_stdout()}
-        found += [job for job in self.bacalhau.jobs.values() if job.id in asked]
+        found += [job for job in self.bacalhau.attempts() if job.id in asked]
         return [job.seen() for job in found]
 
     def advance(self, observations: Iterable[Observation]) -> None:
         """Advance the run, check what it wants, and write its status."""
         self.now += 0.25
         had_failed = bool(self._unforgiven(self.ended))
+        observations = list(observations)
         effects = self.run.advance(observations, self.controls, self.now)
+        self._note_questions(observations, effects)
         self._check_phases()
         self.fan_outs.check_ends(self.states)
         self._check_submissions(effects, had_failed=had_failed)
@@ -321,6 +325,12 @@ class World:
         self.effects += [effect for effect in effects if isinstance(effect, Asked)]
         delta = self.reporter.delta(generation=1, now=self.now, hindrance=None)
         self.history.append(apply(self.status, delta))
+
+    def _note_questions(self, observations: Iterable[Observation], effects: Iterable[Effect]) -> None:
+        self.unanswered |= {effect.node for effect in effects if isinstance(effect, ListFiles)}
+        self.unanswered -= {
+            answer.node for answer in observations if isinstance(answer, FilesListed | FilesUnknown)
+        }
 
     def perform(self, effect: Asked, *, answered: bool = True) -> None:
         """Carry out an effect; the answer comes into the inbox."""
@@ -537,7 +547,8 @@ class World:
                     "a node that had ended changed"
                 )
             else:
-                assert name not in self.ended, "a node that had ended went on"
+                # After a restart, a fan-out may have to ask for its list again before it is known that it had ended.
+                assert name not in self.ended or self.unanswered, "a node that had ended went on"
 
 
 def _answer(effect: SubmitJob, job: SimulatedJob | None) -> Observation:

@@ -409,6 +409,16 @@ def test_what_the_last_nodes_did_hides_no_failure_before_them() -> None:
     assert (run.phases["w"], run.phases["b"]) == (P.FAILED, P.OMITTED)
 
 
+def test_what_was_read_before_it_was_known_is_read_again() -> None:
+    """Whether the attempt is tried again is decided before the list that made it is known."""
+    retry = {"limit": 2, "condition": "last.exitCode == 3"}
+    document = node("w", forEach={"items": "${{ nodes.a.json }}"}, job=told("item"), retry=retry)
+    run = Play(dag(node("a"), document))
+    run.go(*chosen(run, ("w[0]", 1, completed(3)), ("w[0]", 2, running()), ("a", 1, completed(stdout="[7]"))))
+    assert (run.started, run.items("w")) == ([], [P.RUNNING])
+    assert run.see(**{"w[0]": completed()}).run.phase is RunPhase.SUCCEEDED
+
+
 def test_losing_all_leads_to_the_same_end() -> None:
     documents = [
         fan_out(4, rules={"parallelism": 2, "minSucceeded": 3}, retry={"limit": 1}),
