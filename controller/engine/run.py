@@ -425,7 +425,8 @@ class Run:
         self._decide_dependents(now)
 
     def _omit_pending(self, cut: Cut, now: float) -> None:
-        if not (self.state.pending or self.state.suspended or cut.scope is not Scope.MAIN):
+        pending = self.state.pending + (0 if cut.scope is Scope.MAIN else self.state.pending_finally)
+        if not (pending or self.state.suspended):
             return
         for index, node in enumerate(self.state.nodes):
             if cut.scope.includes(node) and (node.is_waiting if cut.cause else node.is_new):

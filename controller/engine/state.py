@@ -269,6 +269,11 @@ class RunState:
         return self.counts[NodePhase.PENDING]
 
     @property
+    def pending_finally(self) -> int:
+        """The same of ``finally``."""
+        return self.finally_counts[NodePhase.PENDING]
+
+    @property
     def unfinished(self) -> int:
         """Nodes before ``finally`` that have not ended."""
         return sum(self.counts[phase] for phase in NodePhase if not phase.is_terminal)
