@@ -25,6 +25,7 @@ from controller.engine.parameters import (
     source_problems,
 )
 from controller.engine.problems import InvalidDAG, Problem, RenderError, shown, unknown
+from controller.engine.results import FIELDS, FIELDS_OF, FIELDS_OF_FAN_OUTS
 from controller.engine.secrets import exposures
 
 _EMPTY = Template({})
@@ -278,6 +279,7 @@ class Compiler:
             "nodes": self.index.keys(),
             "dag": {"name", "namespace", "uid"},
         }
+        self._check_fields(template, place)
         for root, name in sorted(template.references):
             if root == "nodes" and not name:
                 self._problem(
@@ -287,6 +289,26 @@ class Compiler:
                 self.problems.append(
                     unknown(f"{place}: the expression {root}.{name}", name, _KINDS[root], known[root])
                 )
+
+    def _check_fields(self, source: Template | Expression, place: str) -> None:
+        for root, node, name in sorted(source.fields):
+            where = f"{place}: the expression {'.'.join(filter(None, (root, node, name)))}"
+            if root != "nodes":
+                if name not in FIELDS_OF[root]:
+                    self.problems.append(unknown(where, name, f"known of {root}", FIELDS_OF[root]))
+            elif node in self.index:
+                self._check_field_of_node(where, node, name, is_listing=node in source.listings)
+
+    def _check_field_of_node(self, where: str, node: str, name: str, *, is_listing: bool) -> None:
+        known = FIELDS_OF_FAN_OUTS if node in self.fan_outs else FIELDS
+        if name in known or (is_listing and name == "outputs"):
+            return
+        if name in FIELDS:
+            self._problem(where, f"{shown(node)} has one for each item; read nodes.{node}.items instead.")
+        elif name in FIELDS_OF_FAN_OUTS:
+            self._problem(where, f"{shown(node)} has no forEach, and so no {name}.")
+        else:
+            self.problems.append(unknown(where, name, "known of a node", known))
 
     def _connect(self, draft: Draft, place: str) -> None:
         for number, name in enumerate(draft.spec.dependencies):

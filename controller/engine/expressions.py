@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
@@ -64,9 +64,28 @@ _LISTING = re.compile(
 )
 
 
+def _key(group: str) -> str:
+    """Give the pattern of one step into a map, with the key in this group."""
+    return rf"""(?:\.\s*\??\s*(?P<{group}>[A-Za-z_]\w*\b(?!\s*\()|`[^`]+`)|\[\s*\??\s*(?P<quoted_{group}>{STRING})\s*\])"""
+
+
+_FIELD = re.compile(
+    rf"""{STRING}|{_MEMBER}|(?<!\w)(?:(?P<nodes>nodes)\s*{_key("node")}|(?P<other>last|run))\s*{_key("field")}"""
+)
+_BINDING = re.compile(r"\(\s*(?:last|run)\s*,")
+
+
 def _variables_hint(more: tuple[str, ...]) -> str:
     *first, last = (*VARIABLES, *more)
     return f'; the variables are {", ".join(first)} and {last}, and a name with a hyphen is written as in nodes["a-b"]'
+
+
+class Field(NamedTuple):
+    """A field that an expression reads by its name: of ``nodes.<node>``, or of ``last`` or ``run``, which are no nodes."""
+
+    root: str
+    node: str
+    name: str
 
 
 class ExpressionError(Exception):
@@ -82,6 +101,8 @@ class Expression:
     references: frozenset[tuple[str, str]]
     listings: frozenset[str]
     """Nodes of whose results it reads the files."""
+    fields: frozenset[Field]
+    """Fields that it reads of nodes, of the last attempt and of the run."""
     limit: int | None
     """Characters of values that it may compute with."""
 
@@ -134,7 +155,12 @@ def compile_expression(source: str, more: tuple[str, ...] = ()) -> Expression:
             raise ExpressionError("here it is written without ${{ and }}") from None
         raise ExpressionError(_reason(str(error), more)) from None
     return Expression(
-        source, program, frozenset(_references(source)), frozenset(_listings(source)), size_limit(source)
+        source,
+        program,
+        frozenset(_references(source)),
+        frozenset(_listings(source)),
+        frozenset(_fields(source)),
+        size_limit(source),
     )
 
 
@@ -177,8 +203,23 @@ def _listings(source: str) -> Iterator[str]:
             yield name
 
 
+def _fields(source: str) -> Iterator[Field]:
+    """Give the fields of nodes, of ``last`` and of ``run``. A loop may give these names to something else."""
+    if _BINDING.search(source):
+        return
+    for match in _FIELD.finditer(source):
+        root = match["nodes"] or match["other"]
+        if root:
+            node = _unquoted(match["node"], match["quoted_node"])
+            yield Field(root, node, _unquoted(match["field"], match["quoted_field"]))
+
+
 def _name_in(match: re.Match[str]) -> str:
-    return (match["name"] or "").strip("`") or (match["quoted"] or "").removeprefix("r")[1:-1]
+    return _unquoted(match["name"], match["quoted"])
+
+
+def _unquoted(name: str | None, quoted: str | None) -> str:
+    return (name or "").strip("`") or (quoted or "").removeprefix("r")[1:-1]
 
 
 def _reason(error: str, more: tuple[str, ...] = ()) -> str:
@@ -267,6 +308,7 @@ class Template:
     tree: Any
     references: frozenset[tuple[str, str]] = frozenset()
     listings: frozenset[str] = frozenset()
+    fields: frozenset[Field] = frozenset()
 
     def render(self, variables: Mapping[str, Any]) -> Any:
         """Evaluate every expression. The result is the caller's to change.
@@ -317,11 +359,12 @@ def gathered(templates: Mapping[str, Template]) -> Template:
 
 def _reading(tree: Any, sources: Iterable[Expression | Template]) -> Template:
     """Make a template that reads what these read."""
-    references, listings = (set[tuple[str, str]](), set[str]())
+    references, listings, fields = (set[tuple[str, str]](), set[str](), set[Field]())
     for source in sources:
         references |= source.references
         listings |= source.listings
-    return Template(tree, frozenset(references), frozenset(listings))
+        fields |= source.fields
+    return Template(tree, frozenset(references), frozenset(listings), frozenset(fields))
 
 
 def _compile(tree: Any, field: str, expressions: list[Expression], more: tuple[str, ...]) -> Any:

@@ -7,6 +7,16 @@ from typing import Any
 from controller.api.dag import NodePhase
 from controller.engine.state import NodeState
 
+FIELDS = frozenset({"phase", "reason", "message", "exitCode", "jobID", "outputs", "stdout", "json"})
+"""What there is to be read of a node that is one job."""
+FIELDS_OF_FAN_OUTS = FIELDS - {"exitCode", "jobID", "outputs"} | {"items", "total", "succeeded"}
+"""What there is to be read of a node that stands for its items."""
+FIELDS_OF = {
+    "last": frozenset({"phase", "attempt", "exitCode", "reason", "message", "stdout", "seconds"}),
+    "run": frozenset({"phase", "message"}),
+}
+"""What there is to be read of the last attempt, and of the run."""
+
 
 def result_of(node: NodeState) -> dict[str, Any]:
     """Give what expressions may read of a node that has ended."""

@@ -48,7 +48,7 @@ def next_attempt(compiled: CompiledNode, node: NodeState, reader: Reader, *, sal
         return None
     finished_at = node.finished_at or 0.0
     if compiled.retry_condition:
-        known = reader.variables(compiled, last=_last(node, finished_at))
+        known = reader.variables(compiled, last=last_attempt(node, finished_at))
         if not condition_holds(compiled.retry_condition, known, field=f"{compiled.field}.retry.condition"):
             return None
     start = next_start(
@@ -62,7 +62,7 @@ def next_attempt(compiled: CompiledNode, node: NodeState, reader: Reader, *, sal
     return None if start is None or (deadline and start >= deadline.time) else start
 
 
-def _last(node: NodeState, finished_at: float) -> dict[str, Any]:
+def last_attempt(node: NodeState, finished_at: float) -> dict[str, Any]:
     """Give what a condition may read of the attempt that has just ended."""
     return {
         "phase": node.phase.value,

@@ -206,14 +206,14 @@ def test_a_condition_is_looked_at_once_the_node_could_start() -> None:
 
 
 def test_a_node_that_is_omitted_is_not_asked_for_its_condition() -> None:
-    run = play(node("a"), node("b", after=["a"], when="nodes.a.nothing")).see(a=completed(1))
+    run = play(node("a"), node("b", after=["a"], when="nodes.a.outputs.nothing")).see(a=completed(1))
     assert run.phases["b"] is P.OMITTED
 
 
 @pytest.mark.parametrize(
     ("when", "problem"),
     [
-        ("nodes.a.nothing == 1", "nothing"),
+        ("nodes.a.outputs.nothing == 1", "nothing"),
         ('params.options["absent"] == 1', "absent"),
         ("nodes.a.exitCode", "is 0, which is neither true nor false"),
         ('"true"', 'is "true", which is neither true nor false'),

@@ -373,8 +373,8 @@ def test_a_default_of_a_template_is_a_value_and_not_an_expression() -> None:
             ".job.Tasks[0].Engine.Type: the engine is missing; write docker or wasm.",
         ),
         (
-            node("b", job=job(Env={"A": "${{ nodes.a.missing }}"})),
-            '.job.Tasks[0].Env.A: ${{ nodes.a.missing }} has no value: Key not found in map : "missing".',
+            node("b", job=job(Env={"A": "${{ nodes.a.outputs.missing }}"})),
+            '.job.Tasks[0].Env.A: ${{ nodes.a.outputs.missing }} has no value: Key not found in map : "missing".',
         ),
     ],
 )

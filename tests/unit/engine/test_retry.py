@@ -183,7 +183,7 @@ def test_a_condition_sees_each_attempt_in_turn() -> None:
 
 @pytest.mark.parametrize(
     ("condition", "problem"),
-    [("last.nothing == 1", "has no value"), ("last.exitCode", "is 3, which is neither true nor false")],
+    [("int(last.stdout) == 1", "has no value"), ("last.exitCode", "is 3, which is neither true nor false")],
 )
 def test_a_condition_without_an_answer_ends_the_node_as_it_ended(condition: str, problem: str) -> None:
     run = play(retried(condition=condition)).see(a=completed(3, stderr="boom"))
