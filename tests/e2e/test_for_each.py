@@ -226,5 +226,5 @@ async def test_only_the_items_that_failed_run_again(workspace: Workspace) -> Non
 
     workspace.plane.s3.put("late-items", "1/x", b"one")
     await workspace.patch("again", retry={"id": "again"})
-    dag = await workspace.succeeded("again")
+    dag = await workspace.until("again", lambda dag: status(dag).phase is RunPhase.SUCCEEDED)
     assert attempts(workspace.jobs(dag)) == [("work[0]", 1), ("work[1]", 1), ("work[1]", 2)]
