@@ -19,6 +19,10 @@ MAX_EXECUTIONS_PER_NODE = 2
 """A compute node takes a job at most twice; a queued job with so many failures waits for nothing
 (``pkg/orchestrator/selection/ranking/previous_executions.go``)."""
 
+PENDING_GRACE = 15.0
+"""Seconds after its last failure in which a pending job goes to another node, or is queued. One that nodes refused before they ran it stays
+pending for ever."""
+
 STRANDED_GRACE = 15.0
 """Seconds after an orchestrator's restart in which it may still look at the jobs that it found queued."""
 
@@ -169,13 +173,17 @@ def _waiting(sighting: JobSighting, now: float) -> Verdict:
     if any(not execution.compute_state.is_terminal for execution in executions):
         return Unfinished(phase=NodePhase.QUEUED)
     failures = [execution for execution in executions if execution.compute_state is ComputeState.FAILED]
-    if len(failures) >= MAX_EXECUTIONS_PER_NODE and job.state is JobState.QUEUED:
-        return _exhausted(failures)
+    if len(failures) >= MAX_EXECUTIONS_PER_NODE:
+        return _exhausted(job, failures, now)
     return _stranded(sighting, now)
 
 
-def _exhausted(failures: Sequence[Execution]) -> Verdict:
+def _exhausted(job: Job, failures: Sequence[Execution], now: float) -> Verdict:
+    """Give up a job that every node has tried. One that is pending still may be on its way to another node."""
     newest = max(failures, key=lambda execution: execution.modified_at)
+    settled_at = newest.modified_at + PENDING_GRACE
+    if job.state is not JobState.QUEUED and now < settled_at:
+        return _queued(job, recheck_at=settled_at)
     is_infrastructure = bool(_INFRASTRUCTURE.search(newest.message))
     cause = StopCause.REPLACED if is_infrastructure else StopCause.GIVEN_UP
     return Hopeless(cause=cause, message=one_line(newest.message))

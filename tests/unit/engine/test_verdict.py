@@ -9,6 +9,7 @@ from controller.api.dag import NodePhase
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import (
     OVERDUE_GRACE,
+    PENDING_GRACE,
     STRANDED_GRACE,
     Broken,
     Finished,
@@ -70,8 +71,8 @@ UNFINISHED: dict[str, tuple[JobSighting, Unfinished]] = {
         waiting(recheck_at=None),
     ),
     "pending with two failures: the scheduler is about to decide": (
-        sighting(JobState.PENDING, executions=(execution(ComputeState.FAILED),) * 2),
-        waiting(),
+        sighting(JobState.PENDING, executions=(execution(ComputeState.FAILED, modified_at=NOW - 1),) * 2),
+        waiting(recheck_at=NOW - 1 + PENDING_GRACE),
     ),
     "queued since before the orchestrator's restart, just now": (
         queued(epoch=NOW - 1, state_message="no room"),
@@ -101,6 +102,16 @@ def test_a_job_goes_on(seen: JobSighting, expected: Unfinished) -> None:
 )
 def test_a_job_that_waits_in_vain_is_stopped(seen: JobSighting, cause: StopCause, message: str) -> None:
     assert judge(seen, NOW) == Hopeless(cause=cause, message=message)
+
+
+def test_a_pending_job_that_no_node_will_take_is_given_up() -> None:
+    """It failed on its nodes before it ran there, and Bacalhau never looks at it again."""
+    failures = tuple(
+        execution(ComputeState.FAILED, message=message, modified_at=NOW - since - PENDING_GRACE)
+        for message, since in (("no such URL", 0), ("first", 1))
+    )
+    verdict = judge(sighting(JobState.PENDING, executions=failures), NOW)
+    assert verdict == Hopeless(cause=StopCause.GIVEN_UP, message="no such URL")
 
 
 def test_a_job_is_overdue_when_bacalhau_should_have_failed_it() -> None:
