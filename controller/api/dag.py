@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
 from controller.api.job import Job, Whole
@@ -83,7 +83,7 @@ class Artifact(Model):
         description="Address of the result: ipfs://…, s3://… or http://…"
     )
     cid: Annotated[str, StringConstraints(max_length=256)] | None = Field(
-        None, description="Content identifier of a result on IPFS."
+        None, description="Content identifier of a result on IPFS. Default: the one in the uri."
     )
     endpoint: Annotated[str, StringConstraints(max_length=1024)] | None = Field(
         None, description="Endpoint of the S3 service, when it is not AWS."
@@ -91,6 +91,15 @@ class Artifact(Model):
     region: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         None, description="Region of the S3 bucket."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_cid_from_uri(cls, value: Any) -> Any:
+        """Whoever gives a node a result writes ``ipfs://…`` and may leave it at that."""
+        if not isinstance(value, dict) or value.get("cid"):
+            return value
+        scheme, _, cid = str(value.get("uri", "")).partition("://")
+        return value | {"cid": cid} if scheme == "ipfs" and cid and "/" not in cid else value
 
 
 class RetryPolicy(StrEnum):

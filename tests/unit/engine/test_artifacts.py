@@ -16,6 +16,21 @@ LOCAL = Artifact(uri="http://10.0.0.1:6001/e-1.tar.gz")
 IPFS = Artifact(uri="ipfs://QmX", cid="QmX")
 
 
+@pytest.mark.parametrize(
+    ("uri", "cid"),
+    [
+        ("ipfs://QmX", "QmX"),
+        ("ipfs://QmX/outputs", None),
+        ("ipfs://", None),
+        ("s3://results/QmX", None),
+        ("http://ipfs.example.com/ipfs/QmX", None),
+    ],
+)
+def test_the_cid_may_be_left_to_the_uri(uri: str, cid: str | None) -> None:
+    assert Artifact.model_validate({"uri": uri}).cid == cid
+    assert Artifact.model_validate({"uri": uri, "cid": "QmY"}).cid == "QmY"
+
+
 def source(artifact: Artifact, output: str | None = None) -> dict[str, Any]:
     return storage_source(artifact, output=output, field="spec.nodes[b].inputs[0].output", producer="a")
 
