@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL
+from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, node_of
 from tests.support.builders import node
 from tests.support.fake_bacalhau import Fate
 from tests.support.shell import Moment, Process, Wire, World, moments
@@ -33,6 +33,33 @@ async def test_a_run_goes_on_where_a_controller_died(world: World, moment: Momen
     assert status["progress"] == "3/3"
     assert {name: item["attempt"] for name, item in status["nodes"].items()} == {"a": 1, "b": 1, "c": 2}
     assert status["outputs"]["result"] == status["nodes"]["c"]["outputs"]
+
+
+FAN_OUT = (
+    node("a"),
+    node("w", forEach={"items": "${{ nodes.a.json }}", "parallelism": 2}, inputs=["a"]),
+    node("b", inputs=["w"]),
+)
+
+
+def fate_of_items(job: dict[str, Any]) -> Fate:
+    """One node prints the list, and the platform loses the first attempt of an item."""
+    if (node_of(job["Meta"]), job["Meta"][ATTEMPT_LABEL]) == ("w[1]", "1"):
+        return Fate(failure='input source "/x" does not exist')
+    return Fate(stdout='["x", "y", "z"]')
+
+
+@pytest.mark.parametrize("moment", moments(45), ids=str)
+async def test_a_fan_out_goes_on_where_a_controller_died(world: World, moment: Moment) -> None:
+    world.script = fate_of_items
+    world.connect()
+    path = world.apply(*FAN_OUT)
+    await killed_at(world, moment, path)
+    async with world.operator():
+        status = await world.until_ended(path)
+    assert world.attempts() == [("a", 1), ("b", 1), ("w[0]", 1), ("w[1]", 1), ("w[1]", 2), ("w[2]", 1)]
+    assert status["progress"] == "5/5"
+    assert status["nodes"]["w"]["items"]["succeeded"] == 3
 
 
 @pytest.mark.parametrize("moment", moments(21), ids=str)
