@@ -61,16 +61,16 @@ def nodes_deadline(timeouts: RunTimeouts, started_at: float) -> Deadline | None:
         candidates.append(Deadline(end, f"the nodes took longer than timeouts.nodes: {timeouts.nodes}"))
     if timeouts.dag:
         reserved = duration_seconds(timeouts.finally_) if timeouts.finally_ else 0.0
-        end = started_at + max(duration_seconds(timeouts.dag) - reserved, 0.0)
-        candidates.append(Deadline(end, _out_of_time(timeouts)))
+        left = max(duration_seconds(timeouts.dag) - reserved, 0.0)
+        candidates.append(Deadline(started_at + left, _out_of_time(timeouts, left)))
     return min(candidates, default=None)
 
 
-def _out_of_time(timeouts: RunTimeouts) -> str:
+def _out_of_time(timeouts: RunTimeouts, left: float) -> str:
     if timeouts.finally_ is None:
         return f"the DAG took longer than timeouts.dag: {timeouts.dag}"
-    kept = f"timeouts.finally: {timeouts.finally_}"
-    return f"the nodes took longer than timeouts.dag: {timeouts.dag} leaves them beside {kept}"
+    parts = f"timeouts.dag: {timeouts.dag} less timeouts.finally: {timeouts.finally_}"
+    return f"the nodes took longer than {left:g}s ({parts})"
 
 
 def timeout_problems(timeouts: RunTimeouts) -> Iterator[Problem]:

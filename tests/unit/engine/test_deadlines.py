@@ -232,7 +232,7 @@ def test_a_node_s_time_survives_a_restart_while_its_second_attempt_runs() -> Non
         ({"nodes": "1m"}, "the nodes took longer than timeouts.nodes: 1m"),
         (
             {"dag": "90s", "finally": "30s"},
-            "the nodes took longer than timeouts.dag: 90s leaves them beside timeouts.finally: 30s",
+            "the nodes took longer than 60s (timeouts.dag: 90s less timeouts.finally: 30s)",
         ),
     ],
 )
