@@ -101,7 +101,8 @@ async def test_what_is_wrong_is_named_and_disturbs_nobody(
     assert status(dag).phase is RunPhase.ERROR
     message = status(dag).message or ""
     assert [complaint for complaint in complaints if complaint not in message] == [], message
-    assert await workspace.event("Error" if status(dag).start_time else "InvalidDAG", about="bad") == message
+    said = await workspace.event("NodeError" if status(dag).start_time else "InvalidDAG", about="bad")
+    assert said.removeprefix("N") == message.removeprefix("n")  # a sentence of its own, or the end of another
     await workspace.succeeded("good")
 
 
