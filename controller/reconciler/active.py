@@ -42,10 +42,11 @@ from controller.engine import (
 from controller.kube.backoff import Backoff
 from controller.kube.events import EventRecorder
 from controller.kube.status import StatusWriter
+from controller.reconciler.access import Unresolved
 from controller.reconciler.connection import Connection, Problem, problem_of
 from controller.reconciler.last_words import has_last_words, with_last_words
 from controller.reconciler.recovery import Recovered
-from controller.reconciler.secrets import Filled, SecretReader, Withheld
+from controller.reconciler.secrets import Filled, SecretReader
 
 SPEC_CHANGED = Problem(
     "SpecChanged",
@@ -251,7 +252,7 @@ class ActiveRun:
         holder = self._holder(effect.node, effect.attempt)
         try:
             filled = await self._secrets.fill(effect.job, effect.secrets)
-        except Withheld as error:
+        except Unresolved as error:
             self._withhold(effect, error.problem)
             return
         outcome = await self._persist(holder, partial(self._try_to_submit, effect, filled))

@@ -17,7 +17,7 @@ from controller.engine.problems import cut
 from controller.engine.secrets import placeholder
 from controller.kube.errors import KubeError
 from controller.kube.secrets import SecretMissing
-from controller.reconciler.access import ReadSecret
+from controller.reconciler.access import ReadSecret, Unresolved
 from controller.reconciler.connection import Problem
 
 FRESH_SECONDS = 1.0
@@ -30,14 +30,6 @@ MIN_PART = 8
 """Characters from which on the beginning of a value is not shown either: a server may have cut what it says."""
 
 REDACTED = "•••"
-
-
-class Withheld(Exception):
-    """A job cannot be sent yet, because a Secret is not there or of no use."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__(problem.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ class SecretReader:
             secrets: what to read, by the parameters that they are for.
 
         Raises:
-            Withheld: a value is missing, or cannot be read, or cannot be in an environment.
+            Unresolved: a value is missing, or cannot be read, or cannot be in an environment.
         """
         if not secrets:
             return Filled(job)
@@ -93,9 +85,9 @@ class SecretReader:
             case str() as value:
                 return value
             case SecretMissing() as error:
-                raise Withheld(Problem("SecretNotFound", f"{place}: {error}"))
+                raise Unresolved(Problem("SecretNotFound", f"{place}: {error}"))
             case KubeError() as error:
-                raise Withheld(
+                raise Unresolved(
                     Problem("SecretUnreadable", f'{place}: The Secret "{ref.name}" cannot be read: {error}')
                 )
 
@@ -131,7 +123,7 @@ def _check(name: str, text: str) -> None:
     elif "\0" in text:
         wrong = "holds a character NUL, which no environment variable can"
     if wrong:
-        raise Withheld(
+        raise Unresolved(
             Problem("SecretInvalid", f"The variable {name} from a Secret {wrong}. Correct the Secret.")
         )
 
