@@ -7,17 +7,19 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
+from controller.bacalhau.concurrency import together
 from controller.bacalhau.errors import InputUnresolved, ServerError, UnexpectedAnswer
 from controller.bacalhau.http import Answer, Channel, Params
 
-__all__ = ["IpfsApi"]
+__all__ = ["MAX_AT_ONCE", "IpfsApi"]
 
 REMEMBERED = 4096
 """Answers of one kind."""
 
-MAX_AT_ONCE = 16
-"""Questions about the parts of one directory."""
+MAX_AT_ONCE = 4
+"""Questions that one job with many inputs may have under way, so that one whose inputs cannot be found leaves others their connections."""
 
 NO_SUCH_ENTRY = ("no link named", "no link by that name", "called on wrong kind")
 """What Kubo says of a path that leads nowhere; the last one when it leads on below a file."""
@@ -45,15 +47,17 @@ class _Answers(Generic[T]):
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, T] = OrderedDict()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def to(self, question: str, ask: Callable[[str], Awaitable[T]]) -> T:
-        """Give the answer to a question, and ask if it is not known."""
-        if question not in self._known:
-            self._known[question] = await ask(question)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        self._known.move_to_end(question)
-        return self._known[question]
+        """Give the answer to a question, and ask if it is not known. Who wants to know the same meanwhile waits for it."""
+        async with self._locks.setdefault(question, asyncio.Lock()):
+            if question not in self._known:
+                self._known[question] = await ask(question)
+                if len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(question)
+            return self._known[question]
 
 
 class IpfsApi:
@@ -63,7 +67,6 @@ class IpfsApi:
         self._channel = channel
         self._parts: _Answers[str] = _Answers()
         self._sizes: _Answers[int] = _Answers()
-        self._places = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -127,18 +130,19 @@ class IpfsApi:
             raise self._stranger() from error
 
     async def _sizes_of(self, cids: Collection[str]) -> dict[str, int]:
-        """The sizes that links to these CIDs state. The first that cannot be had ends the rest, which would be asked for again."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = {cid: group.create_task(self._sizes.to(cid, self._size)) for cid in cids}
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
-        return {cid: task.result() for cid, task in tasks.items()}
+        """The sizes that links to these CIDs state."""
+        places = asyncio.Semaphore(MAX_AT_ONCE)
+
+        async def size(cid: str) -> int:
+            async with places:
+                return await self._sizes.to(cid, self._size)
+
+        sizes = await together(size(cid) for cid in cids)
+        return dict(zip(cids, sizes, strict=True))
 
     async def _size(self, cid: str) -> int:
         """The bytes of all blocks below a CID."""
-        async with self._places:
-            stat = _json(await self._successful(cid, "files/stat", {"arg": f"/ipfs/{cid}"}))
+        stat = _json(await self._successful(cid, "files/stat", {"arg": f"/ipfs/{cid}"}))
         return int(stat.get("CumulativeSize") or 0)
 
     async def _ask(self, place: str) -> str:

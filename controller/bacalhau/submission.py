@@ -25,6 +25,7 @@ from controller.api.bacalhau import META_SPEC_HASH, Job
 from controller.bacalhau import cids
 from controller.bacalhau.bundles import bundle, cid_of, with_cid
 from controller.bacalhau.client import BacalhauClient, canonical_json
+from controller.bacalhau.concurrency import together
 from controller.bacalhau.errors import (
     BacalhauError,
     Conflict,
@@ -34,7 +35,7 @@ from controller.bacalhau.errors import (
     ServerError,
     Transient,
 )
-from controller.bacalhau.ipfs import IpfsApi
+from controller.bacalhau.ipfs import MAX_AT_ONCE, IpfsApi
 
 __all__ = ["MAX_JOB_BYTES", "Submitted", "ensure_job", "prepare"]
 
@@ -153,7 +154,7 @@ async def _prepared_task(
     sources = task.get("InputSources")
     if not sources:
         return task
-    resolved: Sequence[Mapping[str, Any]] = [await _resolved_input(source, ipfs=ipfs) for source in sources]
+    resolved: Sequence[Mapping[str, Any]] = await _resolved_inputs(sources, ipfs=ipfs)
     for directory in bundles:
         resolved = await bundle(resolved, directory, ipfs) if ipfs else resolved
     spelled = [_spelled(entry, salt=f"{salt}/{index}") for index, entry in enumerate(resolved)]
@@ -163,6 +164,18 @@ async def _prepared_task(
 def _spelled(entry: Mapping[str, Any], *, salt: str) -> Mapping[str, Any]:
     cid = cid_of(entry)
     return entry if cid is None else with_cid(entry, cids.spell(cid, salt))
+
+
+async def _resolved_inputs(
+    sources: Sequence[Mapping[str, Any]], *, ipfs: IpfsApi | None
+) -> Sequence[Mapping[str, Any]]:
+    places = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def resolved(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        async with places:
+            return await _resolved_input(entry, ipfs=ipfs)
+
+    return await together(resolved(entry) for entry in sources)
 
 
 async def _resolved_input(entry: Mapping[str, Any], *, ipfs: IpfsApi | None) -> Mapping[str, Any]:

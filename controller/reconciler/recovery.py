@@ -6,13 +6,13 @@ lost. It also settles whether a submission is in doubt: an attempt that the list
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, TypeVar
 
 from controller.api.bacalhau import Job, JobSighting
 from controller.bacalhau.client import BacalhauClient
+from controller.bacalhau.concurrency import together
 from controller.bacalhau.ipfs import IpfsApi
 from controller.engine import JobSeen, Run
 from controller.engine.identity import ATTEMPT_LABEL, UID_LABEL, node_of
@@ -20,8 +20,6 @@ from controller.reconciler.last_words import with_last_words
 
 MAX_LOOKUPS = 16
 """Jobs asked for at once."""
-
-T = TypeVar("T")
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -72,7 +70,7 @@ async def _taken_over(run: Run, client: BacalhauClient) -> list[JobSeen]:
 
     needed = [(node, job_id, run.node(node).job_namespace) for node, job_id in run.reader.missing_stdout()]
     own = run.context.bacalhau_namespace
-    seen = await _all(
+    seen = await together(
         look_up(node, job_id, place) for node, job_id, place in needed if place and place != own
     )
     return [found for found in seen if found]
@@ -92,7 +90,7 @@ async def stop_all(client: BacalhauClient, *, namespace: str, uid: str, reason: 
         async with places:
             await client.stop(job_id, namespace=namespace, reason=reason)
 
-    await _all(stop(job_id) for job_id in left)
+    await together(stop(job_id) for job_id in left)
     return len(left)
 
 
@@ -122,14 +120,4 @@ async def _look_up(
         sighting = await with_last_words(JobSighting(job=job), ipfs)
         return JobSeen(node=node, attempt=attempt, sighting=sighting)
 
-    return await _all(complete(*item) for item in found)
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do everything at once; the first failure ends the rest."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(item) for item in work]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
-    return [task.result() for task in tasks]
+    return await together(complete(*item) for item in found)

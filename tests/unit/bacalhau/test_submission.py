@@ -1,11 +1,13 @@
 """Exactly once: whatever happens around a submission, the job runs once and nobody else's is touched."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from controller.api.bacalhau import META_SPEC_HASH
 from controller.bacalhau.cids import canonical
@@ -232,6 +234,21 @@ async def test_a_path_inside_a_cid_is_resolved_once() -> None:
     job = a_consumer(f"{CID}/outputs/a.txt", f"ipfs://{CID}/outputs/a.txt/")
     assert [canonical(cid) for cid in mounted(await prepare(job, ipfs=ipfs))] == [PART, PART]
     assert len(kubo.requests) == 1
+
+
+async def test_paths_are_resolved_side_by_side() -> None:
+    meeting = asyncio.Barrier(3)
+
+    class Slow(IpfsApi):
+        @override
+        async def resolve(self, cid: str, path: str) -> str:
+            async with asyncio.timeout(1):
+                await meeting.wait()
+            return PART
+
+    ipfs = Slow(FakeKubo({}).channel())
+    job = await prepare(a_consumer(f"{CID}/a", f"{CID}/b", f"{CID}/c"), ipfs=ipfs)
+    assert [canonical(cid) for cid in mounted(job)] == [PART] * 3
 
 
 async def test_a_path_that_leads_nowhere_is_named() -> None:
