@@ -139,7 +139,7 @@ def _numbers(parts: Mapping[str, Any], field: str) -> range:
 def _whole(value: Any, field: str) -> int:
     """Read a whole number. A parameter may hold it as text, and CEL has numbers with a point."""
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]{1,9}", text):
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
         raise RenderError(field, f"{shown(value)} is not a whole number.")
     return int(text)
 

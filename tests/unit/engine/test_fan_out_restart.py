@@ -363,6 +363,17 @@ def test_files_are_asked_for_when_the_status_is_lost() -> None:
     assert listed(run, "x", "y", "z").started == ["w[0]", "w[2]"]
 
 
+def test_items_that_are_not_known_yet_may_still_be_enough() -> None:
+    documents = [node("split"), per_file(), node("a"), node("b", after=["a"])]
+    documents[1]["forEach"]["minSucceeded"] = 1
+    run = Play(dag(*documents))
+    run.go(
+        *chosen(run, ("split", 1, completed()), ("w[0]", 1, completed(3)), ("a", 1, completed())), after=10
+    )
+    assert run.started == ["b"]
+    assert listed(run, "x", "y").started == ["w[1]"]
+
+
 @pytest.mark.parametrize("control", [{"shutdown": Shutdown.CANCEL}, {"cancel": True}])
 def test_what_is_ended_early_needs_no_list(control: Json) -> None:
     run = Play(dag(node("split"), per_file(), node("b", after=["w"])))
