@@ -532,6 +532,9 @@ class NodeStatus(Model):
     attempts: Annotated[list[AttemptStatus], Field(max_length=10)] | None = Field(
         None, description="The latest earlier attempts, oldest first.", json_schema_extra=ATOMIC_LIST
     )
+    item: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, description="Of an item of a node with forEach: what it is, shortened."
+    )
     items: ItemsStatus | None = Field(
         None,
         description="How the items of a node with forEach stand; each has an entry of its own beside it.",

@@ -19,6 +19,7 @@ from controller.engine.approval import WAITING_FOR_APPROVAL, approval_deadline, 
 from controller.engine.cuts import Cut, Scope, by_deadline, by_failure_policy, by_shutdown
 from controller.engine.deadlines import Deadline, node_deadline, run_deadline
 from controller.engine.effects import Effect, Emit, ListFiles, StopJob, SubmitJob, WakeAt
+from controller.engine.expressions import as_text
 from controller.engine.fan_out import cannot_succeed
 from controller.engine.fan_out import verdict as verdict_of
 from controller.engine.graph import Graph
@@ -35,7 +36,7 @@ from controller.engine.observations import (
     SubmissionWithheld,
 )
 from controller.engine.outcome import announcement, run_phase
-from controller.engine.problems import RenderError, one_line
+from controller.engine.problems import RenderError, cut, one_line
 from controller.engine.readiness import NOT_SUCCESSFUL, is_satisfied, omission, skip_message
 from controller.engine.reading import Reader
 from controller.engine.rendering import RunContext
@@ -44,6 +45,9 @@ from controller.engine.roster import Roster
 from controller.engine.state import REPLACED, RETRYING, NodeState, timestamp, unix_time
 from controller.engine.stopping import ENDED_BY_THE_RUN, StopCause, stop_reason
 from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, judge
+
+MAX_ITEM_SHOWN = 64
+"""Characters of an item in the status. A DAG may have thousands."""
 
 MAX_REPLACEMENTS = 5
 """Attempts that the platform may lose before the node is an Error."""
@@ -532,7 +536,8 @@ class Run:
         self.roster.know_items(index, len(values))
         node.started_at = now if node.started_at is None else node.started_at
         fan_out.under_way.update(item for item in fan_out.nodes if self.state.nodes[item].is_under_way)
-        for item in fan_out.nodes:
+        for item, value in zip(fan_out.nodes, values, strict=False):
+            self.state.name_item(item, cut(as_text(value), MAX_ITEM_SHOWN))
             self._decide(item, now)
         self._check_on(index, now)
 

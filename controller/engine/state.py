@@ -54,6 +54,8 @@ class NodeState:
     """It is one of the nodes of ``finally``."""
     fan_out: int | None = None
     """The fan-out that it is an item of."""
+    item: str | None = None
+    """What it is, if it is an item, for people."""
     items: Counter[NodePhase] | None = None
     """Its items by phase, once it is a fan-out that has some."""
     failing_since: float | None = None
@@ -106,6 +108,7 @@ class NodeState:
             first_started_at=first_started_at if first_started_at != started_at else None,
             retry_at=timestamp(self.retry_at),
             attempts=self.attempts or None,
+            item=self.item,
             items=_summary(self.items) if self.items else None,
         )
 
@@ -135,6 +138,7 @@ class NodeState:
             first_started_at=unix_time(status.first_started_at or status.started_at),
             retry_at=unix_time(status.retry_at),
             attempts=list(status.attempts or ()),
+            item=status.item,
         )
 
     def remember_attempt(self) -> None:
@@ -235,6 +239,12 @@ class RunState:
         if node.job_id != job_id:
             node.job_id = job_id
             self.move(index, node.phase)
+
+    def name_item(self, index: int, item: str) -> None:
+        """Note what an item is, for people."""
+        if self.nodes[index].item != item:
+            self.nodes[index].item = item
+            self.changed.add(index)
 
     def expect_failure(self, index: int, message: str, now: float) -> None:
         """Note that a fan-out will fail, however its other items end."""

@@ -418,3 +418,22 @@ def test_a_thousand_items() -> None:
     assert len(done) == 1000
     assert run.started == ["b"]
     assert run.status["nodes"]["w"]["items"]["succeeded"] == 1000
+
+
+# What the status says of items
+
+
+def test_the_status_says_what_an_item_is() -> None:
+    items = ["north", 3, {"seed": 1, "model": "a"}, "x" * 100]
+    play = Play(dag(node("w", forEach={"items": items}))).go()
+    shown = [play.status["nodes"][f"w[{number}]"]["item"] for number in range(4)]
+    assert shown == ["north", "3", '{"model": "a", "seed": 1}', "x" * 63 + "…"]
+
+
+def test_what_an_item_is_survives_restarts_and_reruns() -> None:
+    play = Play(dag(node("w", forEach={"items": ["north", "south"]}))).go()
+    play.restart()
+    assert (
+        play.go().see(**{"w[0]": completed(), "w[1]": completed(3)}).status["nodes"]["w[1]"]["item"]
+        == "south"
+    )
