@@ -322,6 +322,25 @@ def test_files_that_nobody_can_list_are_an_error_of_who_reads_them() -> None:
     assert run.run.phase is RunPhase.ERROR
 
 
+def test_files_are_asked_for_again_by_who_comes_later() -> None:
+    run = play(
+        node("split"), node("other"), per_file(), per_file("v", after=["other"]), failurePolicy="RunAll"
+    )
+    run.see(split=completed()).go(FilesUnknown(node="split", message="The node is being moved."))
+    assert (run.phases["w"], run.phases["v"]) == (P.ERROR, P.PENDING)
+    assert lists(run.see(other=completed())) == ["split"]
+    assert listed(run, "outputs/a").started == ["v[0]"]
+
+
+def test_files_do_not_let_the_last_nodes_start_early() -> None:
+    documents = [node("split"), per_file(), node("other")]
+    run = play(*documents, **{"finally": [per_file("last")]}).see(split=completed())
+    listed(run, "outputs/a")
+    assert (run.started, run.phases["last"]) == (["w[0]"], P.PENDING)
+    run.see(**{"w[0]": completed(), "other": completed()})
+    assert run.started == ["last[0]"]
+
+
 def test_a_node_without_a_result_has_no_files() -> None:
     unpublished = completed(cid=None, tasks=({"Name": "main"},))
     run = play(node("split"), per_file()).see(split=unpublished)

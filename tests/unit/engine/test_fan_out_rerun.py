@@ -110,3 +110,12 @@ def test_a_rerun_goes_on_after_a_restart() -> None:
     run.see(**{"w[1]": failed(RESTART), "w[2]": completed()})
     assert run.started == ["w[1]"]
     assert run.see(**{"w[1]": completed()}).run.phase is RunPhase.SUCCEEDED
+
+
+def test_items_that_were_forgotten_are_no_news_after_a_restart() -> None:
+    run = play(*LISTED).see(a=completed(stdout='["p", "q"]')).see_items("w", completed(), completed())
+    again(run, "a").see(a=completed(stdout='["x"]')).see(**{"w[0]": running()})
+    run.restart()
+    run.go(run.seen("a", completed(stdout='["x"]')), run.seen("w[1]", completed(), attempt=1))
+    assert run.items("w") == [P.RUNNING]
+    assert run.see(**{"w[0]": completed()}).run.phase is RunPhase.SUCCEEDED

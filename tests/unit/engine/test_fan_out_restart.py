@@ -8,6 +8,7 @@ import pytest
 
 from controller.api.bacalhau import JobSighting
 from controller.api.dag import DAGStatus, NodePhase, RunPhase, Shutdown
+from controller.api.types import MAX_NODES
 from controller.engine import FilesListed, FilesUnknown, JobSeen
 from tests.support.builders import Json, Play, completed, dag, failed, node, running, stopped
 from tests.unit.engine.test_fan_in import lists, per_file, told
@@ -134,7 +135,7 @@ def test_items_that_the_status_lacks_follow() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["w[x]", "w[01]", "w[-1]", "w[99999]", "w[0][0]", "a[0]", "gone[0]", "gone", "w[]"]
+    "name", ["w[x]", "w[01]", "w[-1]", "w[99999]", "w[2500]", "w[0][0]", "a[0]", "gone[0]", "gone", "w[]"]
 )
 def test_what_is_no_item_is_passed_over(name: str) -> None:
     run = taken_up(dag(fan_out(1), node("a")), **{name: {"phase": "Running", "jobID": "j"}}).go()
@@ -418,6 +419,7 @@ def test_what_the_last_nodes_did_hides_no_failure_before_them() -> None:
     run.go(*chosen(run, ("last", 1, completed(3)), ("a", 1, completed())), after=10)
     assert run.started == []
     assert (run.phases["w"], run.phases["b"]) == (P.FAILED, P.OMITTED)
+    assert run.node("b").message == 'node "w" did not succeed'
 
 
 def test_what_was_read_before_it_was_known_is_read_again() -> None:
@@ -428,6 +430,13 @@ def test_what_was_read_before_it_was_known_is_read_again() -> None:
     run.go(*chosen(run, ("w[0]", 1, completed(3)), ("w[0]", 2, running()), ("a", 1, completed(stdout="[7]"))))
     assert (run.started, run.items("w")) == ([], [P.RUNNING])
     assert run.see(**{"w[0]": completed()}).run.phase is RunPhase.SUCCEEDED
+
+
+def test_items_count_once_towards_the_bound() -> None:
+    run = Play(dag(fan_out(MAX_NODES - 1)), parallelism=1).go().accept("w[0]")
+    run.restart()
+    run.go()
+    assert (run.phases["w"], len(run.items("w"))) == (P.RUNNING, MAX_NODES - 1)
 
 
 def test_losing_all_leads_to_the_same_end() -> None:

@@ -10,7 +10,7 @@ from controller.api.dag import DAGStatus
 from controller.bacalhau.client import BacalhauClient
 from controller.bacalhau.errors import Unavailable
 from controller.engine import Graph, JobSeen, Run
-from controller.engine.identity import ATTEMPT_LABEL, NODE_LABEL, UID_LABEL
+from controller.engine.identity import ATTEMPT_LABEL, ITEM_LABEL, NODE_LABEL, UID_LABEL
 from controller.reconciler.recovery import MAX_LOOKUPS, recover
 from tests.support.bacalhau_jobs import a_job
 from tests.support.builders import CONTEXT, dag, node
@@ -28,9 +28,12 @@ class Lab:
         self.bacalhau = FakeBacalhau()
         self.client = BacalhauClient(self.bacalhau.channel())
 
-    async def submit(self, node: str, attempt: str = "1", *, uid: str = CONTEXT.uid) -> str:
+    async def submit(
+        self, node: str, attempt: str = "1", *, uid: str = CONTEXT.uid, item: str | None = None
+    ) -> str:
         """Submit the job of an attempt; returns its ID."""
         meta = {NODE_LABEL: node, ATTEMPT_LABEL: attempt, UID_LABEL: uid}
+        meta |= {} if item is None else {ITEM_LABEL: item}
         name = f"{node}-{len(self.bacalhau.jobs)}"
         return await self.client.submit(a_job(name, namespace=CONTEXT.bacalhau_namespace, Meta=meta))
 
@@ -101,6 +104,16 @@ async def test_jobs_without_any_label_are_left_alone(lab: Lab) -> None:
 async def test_jobs_of_nodes_that_the_graph_does_not_have_are_left_alone(lab: Lab) -> None:
     await lab.submit("stranger")
     assert await lab.found() == {}
+
+
+async def test_items_are_found_before_anything_is_known_of_their_fan_out(lab: Lab) -> None:
+    fan_out = node("w", forEach={"range": {"count": 3}})
+    for item in ("0", "2", "2500", "x"):
+        await lab.submit("w", item=item)
+    await lab.submit("w")
+    await lab.submit("a", item="0")
+    recovered = await recover(Run(Graph.compile(dag(node("a"), fan_out)), CONTEXT), lab.client)
+    assert [seen.node for seen in recovered.sightings] == ["w[0]", "w[2]"]
 
 
 async def test_nodes_that_have_ended_are_not_looked_up(lab: Lab) -> None:
