@@ -127,9 +127,11 @@ async def test_a_bundle_is_spelled_for_its_attempt_alone_and_the_same_each_time(
 async def test_several_fan_outs_are_bundled_each_for_itself() -> None:
     kubo = FakeKubo()
     inputs = [
-        mount(cid, f"/inputs/{name}/{number}") for name in "vw" for number, cid in enumerate(results(kubo, 2))
+        mount(cid, f"/inputs/{name}/{number}")
+        for name in ("w", "w2")
+        for number, cid in enumerate(results(kubo, 2))
     ]
-    bundles = ["/inputs/v", "/inputs/w"]
+    bundles = ["/inputs/w", "/inputs/w2"]
     job = await prepare(a_reader(*inputs), ipfs=IpfsApi(kubo.channel()), bundles=bundles)
     assert sorted(mounted(job)) == bundles
 
