@@ -105,9 +105,12 @@ async def test_content_that_a_node_does_not_have_may_come_later(node: Node) -> N
 
 async def test_the_files_of_a_result_are_what_lies_in_its_directories(node: Node) -> None:
     names = [f"outputs/part-{number}" for number in (10, 9, 1)]
-    root = node.store.add_directory(FILES | dict.fromkeys(names, b"x") | {"more/z": b"z"})
+    large = {"stdout": b"x" * 600_000}  # of which Kubo lists the parts
+    more = {"more/z": b"z", "more-of-it/a": b"a"}
+    root = node.store.add_directory(FILES | large | dict.fromkeys(names, b"x") | more)
     artifact = Artifact(uri=f"ipfs://{root}", cid=root)
     assert await list_files(artifact, node.api) == (
+        "more-of-it/a",
         "more/z",
         "outputs/a.txt",
         "outputs/deep",

@@ -21,6 +21,7 @@ Directory = dict[str, str]
 RAW, DAG_PB, SHA2_256 = 0x55, 0x70, b"\x12\x20"
 FILE_TYPE, DIRECTORY_TYPE = 2, 1
 BYTES_OF_A_LINK = 50
+BYTES_OF_A_PART = 262144
 
 
 class Refusal(Exception):
@@ -137,7 +138,10 @@ class FakeKubo:
 
     def _links(self, place: str) -> Iterator[dict[str, Any]]:
         content = self._at(place)
-        for name, cid in content.items() if isinstance(content, dict) else ():
+        if isinstance(content, bytes):
+            yield from [{"Name": "", "Type": FILE_TYPE}] * (len(content) // BYTES_OF_A_PART)
+            return
+        for name, cid in content.items():
             kind = DIRECTORY_TYPE if isinstance(self._content[cid], dict) else FILE_TYPE
             yield {"Name": name, "Hash": cid, "Size": 0, "Type": kind, "Target": ""}
 

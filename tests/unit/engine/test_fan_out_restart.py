@@ -436,7 +436,7 @@ def test_items_count_once_towards_the_bound() -> None:
     run = Play(dag(fan_out(MAX_NODES - 1)), parallelism=1).go().accept("w[0]")
     run.restart()
     run.go()
-    assert (run.phases["w"], len(run.items("w"))) == (P.RUNNING, MAX_NODES - 1)
+    assert run.items("w") == [P.SUBMITTED] + [P.PENDING] * (MAX_NODES - 2)
 
 
 def test_losing_all_leads_to_the_same_end() -> None:
