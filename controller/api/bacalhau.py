@@ -188,6 +188,7 @@ class Job(_Reported):
     name: str = Field(default="", alias="Name")
     namespace: str = Field(default="", alias="Namespace")
     type: str = Field(default="", alias="Type")
+    count: int = Field(default=1, alias="Count")
     state: JobState = Field(default=JobState.UNDEFINED, validation_alias=AliasPath("State", "StateType"))
     state_message: str = Field(default="", validation_alias=AliasPath("State", "Message"))
     version: int = Field(default=0, alias="Version")

@@ -26,6 +26,9 @@ pending for ever."""
 STRANDED_GRACE = 15.0
 """Seconds after an orchestrator's restart in which it may still look at the jobs that it found queued."""
 
+UNCONCLUDED_GRACE = 15.0
+"""Seconds after a job's last execution in which the orchestrator should have seen that the job is over."""
+
 OVERDUE_GRACE = 90.0
 """Seconds past a job's queue timeout in which Bacalhau itself should have failed it: its scheduler looks each minute."""
 
@@ -91,9 +94,29 @@ def judge(sighting: JobSighting, now: float) -> Verdict:
         case JobState.STOPPED:
             return _stopped(job)
         case JobState.RUNNING:
-            return Unfinished(phase=NodePhase.RUNNING, running_since=job.modified_at)
+            return _running(job, now)
         case _:
             return _waiting(sighting, now)
+
+
+def _running(job: Job, now: float) -> Verdict:
+    """Find jobs that have run, and of which nobody will ever say so.
+
+    An orchestrator that is killed between a job's last execution and its conclusion from it never draws that.
+    """
+    executions = _current(job)
+    completed = [execution for execution in executions if execution.compute_state is ComputeState.COMPLETED]
+    has_run = job.type == "batch" and len({execution.partition_index for execution in completed}) >= job.count
+    if not (completed and has_run) or any(
+        not execution.compute_state.is_terminal for execution in executions
+    ):
+        return Unfinished(phase=NodePhase.RUNNING, running_since=job.modified_at)
+    ended_at = max(execution.modified_at for execution in completed)
+    if now < ended_at + UNCONCLUDED_GRACE:
+        return Unfinished(
+            phase=NodePhase.RUNNING, running_since=job.modified_at, recheck_at=ended_at + UNCONCLUDED_GRACE
+        )
+    return _completed(job)
 
 
 def _completed(job: Job) -> Verdict:

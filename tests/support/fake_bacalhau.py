@@ -157,6 +157,11 @@ class FakeBacalhau:
         """The job's program ends; the arguments are those of ``Fate``."""
         self._end(self.job(name), Fate(**outcome))
 
+    def leave_unconcluded(self, name: str) -> None:
+        """The job's program ends, and the orchestrator is killed before it concludes anything from that."""
+        job = self.job(name)
+        self._complete(job, Fate())
+
     def fail(self, name: str, message: str = "memory limit exceeded") -> None:
         """The job fails for a reason of the platform."""
         self._end(self.job(name), Fate(failure=message))
@@ -417,10 +422,15 @@ class FakeBacalhau:
                 job, JobState.FAILED, "not enough nodes to run job. requested: 1, available: 1, suitable: 0."
             )
             return
+        self._complete(job, fate)
+        self._set_state(job, JobState.COMPLETED, "")
+
+    def _complete(self, job: FakeJob, fate: Fate) -> None:
+        execution = job.executions[-1]
+        execution["ModifyTime"] = self._nanoseconds()
         execution["ComputeState"] = {"StateType": ComputeState.COMPLETED, "Message": "Running"}
         execution["PublishedResult"] = fate.result or _default_result(job)
         execution["RunOutput"] |= {"Stdout": fate.stdout, "stderr": fate.stderr, "ExitCode": fate.exit_code}
-        self._set_state(job, JobState.COMPLETED, "")
 
     def _execution(self, job: FakeJob, state: ComputeState, message: str) -> None:
         now = self._nanoseconds()

@@ -118,6 +118,7 @@ class Workspace:
 
     async def _watched(self, path: str, selector: str) -> AsyncGenerator[Json, None]:
         """An object as it is, then after each change, until it is deleted."""
+        await self._until_served()
         parameters = {"watch": "true", "fieldSelector": selector}
         async with (
             self._api_server() as api,
@@ -129,6 +130,15 @@ class Workspace:
                 if event["type"] == "DELETED":
                     return
                 yield event["object"]
+
+    async def _until_served(self) -> None:
+        """Wait while an API server that has just started puts requests for custom resources off, for as long as it says."""
+        async with self._api_server() as api, asyncio.timeout(30):
+            while True:
+                answer = await api.get(self._path("bacalhaudags"), params={"limit": 1})
+                if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                    return
+                await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
 
     def _path(self, plural: str) -> str:
         return f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{plural}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.bacalhau import JobSighting, JobState
+from controller.api.bacalhau import ComputeState, JobSighting, JobState
 from controller.bacalhau.errors import BacalhauError, Unauthorized, Unreachable
 from controller.bacalhau.http import Bearer
 from controller.bacalhau.tracker import Tracker
@@ -279,6 +279,23 @@ async def test_a_new_execution_of_a_waiting_job_is_told_although_the_job_did_not
         it.fake.queue("a", failed_executions=("disk full",))
         await subscriber.until(lambda s: len(s.sightings) > told, within=30)
         assert [e.message for e in subscriber.sightings[-1].job.executions or ()] == ["disk full"]
+
+
+@pytest.mark.parametrize("jobs", [1, 20], ids=["a look at one", "a list"])
+async def test_an_execution_that_completed_is_told_although_the_job_goes_on_running(jobs: int) -> None:
+    async with lab() as it:
+        subscribers = [await it.submit(f"j{number}") for number in range(jobs)]
+        for number in range(jobs):
+            it.fake.start(f"j{number}")
+        await asyncio.sleep(30)
+        it.fake.leave_unconcluded("j0")
+        await subscribers[0].until(has_a_completed_execution, within=90)
+        assert subscribers[0].states[-1] is JobState.RUNNING
+
+
+def has_a_completed_execution(subscriber: Subscriber) -> bool:
+    executions = subscriber.sightings[-1].job.executions or ()
+    return any(execution.compute_state is ComputeState.COMPLETED for execution in executions)
 
 
 async def test_a_restart_of_the_orchestrator_is_told_to_who_waits() -> None:

@@ -11,6 +11,7 @@ from controller.engine.verdict import (
     OVERDUE_GRACE,
     PENDING_GRACE,
     STRANDED_GRACE,
+    UNCONCLUDED_GRACE,
     Broken,
     Finished,
     Hopeless,
@@ -52,8 +53,30 @@ def waiting(message: str | None = None, *, recheck_at: float | None = OVERDUE) -
     return Unfinished(phase=NodePhase.QUEUED, message=message, recheck_at=recheck_at)
 
 
+def at_work(*, recheck_at: float | None = None) -> Unfinished:
+    since = running().job.modified_at
+    return Unfinished(phase=NodePhase.RUNNING, running_since=since, recheck_at=recheck_at)
+
+
 UNFINISHED: dict[str, tuple[JobSighting, Unfinished]] = {
-    "running": (running(), Unfinished(phase=NodePhase.RUNNING, running_since=running().job.modified_at)),
+    "running": (running(), at_work()),
+    "running, its only execution has just completed": (
+        running(executions=(execution(modified_at=NOW - 1),)),
+        at_work(recheck_at=NOW - 1 + UNCONCLUDED_GRACE),
+    ),
+    "running, one of two partitions completed": (running(executions=(execution(),), count=2), at_work()),
+    "running, one execution completed and another goes on": (
+        running(executions=(execution(), execution(ComputeState.BID_ACCEPTED, id="e-2"))),
+        at_work(),
+    ),
+    "running, an execution of an older version completed": (
+        running(executions=(execution(),), version=2),
+        at_work(),
+    ),
+    "running on all nodes, one execution completed": (
+        running(executions=(execution(),), type="ops"),
+        at_work(),
+    ),
     "pending": (sighting(JobState.PENDING), waiting()),
     "a state of a newer Bacalhau": (sighting(JobState.UNDEFINED), waiting()),
     "queued, and why": (queued(state_message="not enough\n  nodes"), waiting("not enough nodes")),
@@ -337,3 +360,20 @@ def test_what_somebody_else_stopped_is_cancelled(reason: str, message: str) -> N
     verdict = finished(stopped(reason))
     assert (verdict.phase, verdict.reason) == (NodePhase.CANCELLED, "StoppedExternally")
     assert verdict.message == message
+
+
+# A job that its orchestrator did not conclude
+
+
+def unconcluded(code: int) -> JobSighting:
+    return running(executions=(with_code(code, modified_at=NOW - UNCONCLUDED_GRACE),))
+
+
+def test_a_job_that_has_run_is_over_although_its_orchestrator_never_said_so() -> None:
+    verdict = finished(unconcluded(0))
+    assert (verdict.phase, verdict.artifact and verdict.artifact.cid) == (NodePhase.SUCCEEDED, "Qm0")
+
+
+def test_a_job_that_has_run_and_failed_has_failed() -> None:
+    verdict = finished(unconcluded(3))
+    assert (verdict.phase, verdict.exit_code) == (NodePhase.FAILED, 3)
