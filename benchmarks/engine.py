@@ -23,7 +23,8 @@ from rich.table import Table
 from benchmarks import graphs
 from benchmarks.graphs import Document
 from controller.api.bacalhau import ComputeState, Execution, Job, JobSighting, JobState, RunOutput, SpecConfig
-from controller.api.dag import DAGSpec, NodePhase, NodeStatus, RunPhase
+from controller.api.dag import DAGSpec
+from controller.api.status import NodePhase, NodeStatus, RunPhase
 from controller.engine import (
     Controls,
     Graph,

@@ -25,7 +25,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from controller.api.dag import BacalhauDAG, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import RunPhase
 from dev import toolchain, wordcount
 from dev.plane import TOOLS, ControlPlane
 from dev.servers.controller import Controller

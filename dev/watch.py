@@ -14,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from controller.api.dag import BacalhauDAG, DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine.fan_out import item_name
 from dev.tree import Row, Tree, layout
 

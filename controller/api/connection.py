@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from controller.api.dag import BY_TYPE, Condition, Metadata
+from controller.api.dag import Metadata
 from controller.api.references import SecretKeyRef
-from controller.api.types import Description, Duration, Model, ResourceName, Timestamp
+from controller.api.status import Condition
+from controller.api.types import BY_TYPE, Description, Duration, Model, ResourceName, Timestamp
 
 URL = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@]+(/[^\s]*)?$", max_length=1024)]
 BacalhauNamespace = Annotated[

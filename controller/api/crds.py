@@ -17,9 +17,10 @@ from typing_extensions import override
 
 from controller.api import GROUP, VERSION
 from controller.api.connection import BacalhauConnection, ConnectionSpec, ConnectionStatus
-from controller.api.dag import BacalhauDAG, DAGSpec, DAGStatus
+from controller.api.dag import BacalhauDAG, DAGSpec
 from controller.api.rules import CONNECTION_RULES, DAG_RULES, Rule, add_rules
 from controller.api.schema import Schema, structural_schema
+from controller.api.status import DAGStatus
 
 __all__ = ["KINDS", "Column", "Kind", "custom_resource_definition", "file_name", "manifest"]
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 MAX_NODES = 2500
 """Nodes in one DAG: above about 3,000 the status of a run no longer fits the 1.5 MiB that etcd accepts for an object."""
@@ -50,6 +51,12 @@ AnyValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields"
 """Any JSON value: a parameter's value keeps the type that the user gave it."""
 
 Arguments = Annotated[dict[Identifier, AnyValue], Field(max_length=200)]
+
+
+ATOMIC_LIST: JsonDict = {"x-kubernetes-list-type": "atomic"}
+ATOMIC_MAP: JsonDict = {"x-kubernetes-map-type": "atomic"}
+BY_NAME: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+BY_TYPE: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
 class Model(BaseModel):

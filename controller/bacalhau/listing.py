@@ -3,7 +3,7 @@
 Bacalhau publishes a directory: stdout, stderr and exitCode, which are its own, and one directory for each ResultPath.
 """
 
-from controller.api.dag import Artifact
+from controller.api.artifact import Artifact
 from controller.bacalhau.errors import InputUnresolved
 from controller.bacalhau.ipfs import IpfsApi
 

@@ -5,7 +5,9 @@ The decision stands in ``spec.approvals``, so it survives every restart, shows w
 
 from collections.abc import Mapping
 
-from controller.api.dag import DAGSpec, Decision, Node, NodePhase
+from controller.api.dag import DAGSpec, Decision
+from controller.api.node import Node
+from controller.api.status import NodePhase
 from controller.api.types import duration_seconds
 from controller.engine.deadlines import Deadline
 from controller.engine.problems import Problem, unknown

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from controller.api.artifact import Artifact
 from controller.api.bacalhau import SpecConfig
-from controller.api.dag import Artifact
 from controller.engine.problems import RenderError
 
 

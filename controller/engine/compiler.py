@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from controller.api.dag import DAGSpec, JobTemplate, Node
+from controller.api.dag import DAGSpec, JobTemplate
+from controller.api.node import Node
 from controller.api.parameters import Parameter
 from controller.engine.deadlines import timeout_problems
 from controller.engine.drafts import Draft, connect, cycle_problems, finished

@@ -7,7 +7,8 @@ are Unix seconds and follow from what is stored, so they survive a restart.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controller.api.dag import Node, RunTimeouts
+from controller.api.dag import RunTimeouts
+from controller.api.node import Node
 from controller.api.types import duration_seconds
 from controller.engine.problems import Problem, shown
 from controller.engine.state import NodeState, RunState

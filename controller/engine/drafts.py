@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from controller.api.dag import Node
+from controller.api.node import Node
 from controller.api.parameters import DAGParameter, Parameter
 from controller.engine.expressions import Expression, Template
 from controller.engine.logic import Logic

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from controller.api.dag import Artifact
+from controller.api.artifact import Artifact
 from controller.api.references import SecretKeyRef
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from controller.api.dag import ForEach, Node, NodePhase
+from controller.api.node import ForEach, Node
+from controller.api.status import NodePhase
 from controller.api.types import MAX_NODES
 from controller.engine.expressions import has_expression
 from controller.engine.identity import fingerprint

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from controller.engine.problems import shown
 from controller.engine.state import NodeState
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from controller.api.dag import Node
+from controller.api.node import Node
 from controller.api.parameters import Parameter
 from controller.api.references import SecretKeyRef
 from controller.engine.expressions import Expression, Template

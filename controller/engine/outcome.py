@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from controller.engine.approval import WAITING_FOR_APPROVAL
 from controller.engine.effects import Emit
 from controller.engine.graph import Graph

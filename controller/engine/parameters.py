@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from controller.api.dag import MAX_RECORDED
 from controller.api.parameters import DAGParameter, Parameter, ParameterType
+from controller.api.status import MAX_RECORDED
 from controller.engine.expressions import as_text, has_expression
 from controller.engine.problems import InvalidDAG, Problem, shown, unknown
 

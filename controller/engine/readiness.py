@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from controller.engine.expressions import (
     VARIABLES,
     Expression,

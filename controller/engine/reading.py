@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from controller.api.types import MAX_NODES
 from controller.engine.fan_out import items_of
 from controller.engine.nodes import CompiledNode

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from controller.api.artifact import Artifact
 from controller.api.bacalhau import META_SPEC_HASH
-from controller.api.dag import Artifact, Input
+from controller.api.node import Input
 from controller.engine.artifacts import storage_source
 from controller.engine.expressions import as_text
 from controller.engine.fan_out import item_name

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from controller.api.dag import Condition, DAGStatus, NodePhase, RunPhase
+from controller.api.status import Condition, DAGStatus, NodePhase, RunPhase
 from controller.engine.artifacts import part_of
 from controller.engine.graph import Graph
 from controller.engine.outcome import failure_summary, progress, standing, tally

@@ -7,7 +7,7 @@ list is made of has not run again: then the items may be others. What is reset i
 
 from collections.abc import Collection, Mapping
 
-from controller.api.dag import AttemptStatus, NodePhase, NodeStatus
+from controller.api.status import AttemptStatus, NodePhase, NodeStatus
 from controller.engine.fan_out import parse_item
 from controller.engine.graph import Graph, closure
 from controller.engine.problems import InvalidDAG, unknown

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from controller.engine.state import NodeState
 
 FIELDS = frozenset({"phase", "reason", "message", "exitCode", "jobID", "outputs", "stdout", "json"})

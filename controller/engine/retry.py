@@ -6,7 +6,8 @@ counts, jitter included, so a controller that starts anew in the middle of a wai
 
 from typing import Any
 
-from controller.api.dag import Backoff, NodePhase, Retry, RetryPolicy
+from controller.api.node import Backoff, Retry, RetryPolicy
+from controller.api.status import NodePhase
 from controller.api.types import duration_seconds
 from controller.engine.deadlines import total_deadline
 from controller.engine.expressions import condition_holds

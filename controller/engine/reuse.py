@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.api.dag import NodePhase, NodeStatus
+from controller.api.status import NodePhase, NodeStatus
 from controller.engine.fan_out import item_name
 from controller.engine.graph import Graph, closure
 from controller.engine.identity import fingerprint

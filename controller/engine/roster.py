@@ -5,7 +5,7 @@ Items become known when their fan-out unfolds, and after a restart before that: 
 
 from collections.abc import Mapping
 
-from controller.api.dag import NodePhase, NodeStatus
+from controller.api.status import NodePhase, NodeStatus
 from controller.api.types import MAX_NODES
 from controller.engine.fan_out import FanOut, Item, item_name, parse_item
 from controller.engine.graph import Graph

@@ -13,7 +13,8 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from controller.api.dag import Approval, DAGStatus, ForEach, NodePhase, RunPhase
+from controller.api.node import Approval, ForEach
+from controller.api.status import DAGStatus, NodePhase, RunPhase
 from controller.engine.alarms import Alarms
 from controller.engine.approval import WAITING_FOR_APPROVAL, approval_deadline, decided
 from controller.engine.cuts import Cut, Scope, by_deadline, by_failure_policy, by_shutdown

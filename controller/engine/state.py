@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from controller.api.dag import Artifact, AttemptStatus, ItemsStatus, NodePhase, NodeStatus
+from controller.api.artifact import Artifact
+from controller.api.status import AttemptStatus, ItemsStatus, NodePhase, NodeStatus
 
 MAX_ATTEMPTS_SHOWN = 10
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from controller.api.artifact import Artifact
 from controller.api.bacalhau import ComputeState, Execution, Job, JobSighting, JobState
-from controller.api.dag import Artifact, NodePhase
+from controller.api.status import NodePhase
 from controller.engine.artifacts import artifact_of
 from controller.engine.problems import one_line
 from controller.engine.stopping import StopCause, read_stop_reason

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from controller import metrics
 from controller.api.bacalhau import Job, JobSighting
-from controller.api.dag import DAGSpec, NodePhase
+from controller.api.dag import DAGSpec
+from controller.api.status import NodePhase
 from controller.bacalhau.errors import BacalhauError, Refused, UnexpectedAnswer
 from controller.bacalhau.listing import list_files
 from controller.bacalhau.submission import Submitted, ensure_job

@@ -12,15 +12,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from controller.api.dag import (
-    DEFAULT_CONNECTION,
-    BacalhauDAG,
-    DAGStatus,
-    Decision,
-    RunPhase,
-    Shutdown,
-    parse_dag,
-)
+from controller.api.dag import DEFAULT_CONNECTION, BacalhauDAG, Decision, Shutdown, parse_dag
+from controller.api.status import DAGStatus, RunPhase
 from controller.bacalhau.errors import BacalhauError
 from controller.engine import (
     Controls,

@@ -6,9 +6,9 @@ values, since its jobs were rendered with these.
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from controller.api.dag import DAGStatus
 from controller.api.parameters import DAGParameter
 from controller.api.references import ConfigMapKeyRef
+from controller.api.status import DAGStatus
 from controller.engine import Graph, InvalidDAG, RunContext, default_text, opening, values_of
 from controller.kube.config_maps import ConfigMapMissing
 from controller.kube.stored import StoredObject

@@ -6,7 +6,8 @@ Every request is acted on once, also one that cannot be granted: its ID is noted
 from collections.abc import Mapping
 from typing import Any
 
-from controller.api.dag import DAGSpec, NodeStatus, Rerun, RunPhase
+from controller.api.dag import DAGSpec, Rerun
+from controller.api.status import NodeStatus, RunPhase
 from controller.engine import Emit, Graph, InvalidDAG, reset
 from controller.engine.state import timestamp
 

@@ -5,7 +5,8 @@ Nothing is taken over from a DAG whose spec and status do not belong together, o
 
 from collections.abc import Collection, Mapping
 
-from controller.api.dag import BacalhauDAG, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import RunPhase
 from controller.engine import Candidate, Earlier, Emit, Graph, reuse
 from controller.engine.state import timestamp
 from controller.kube.errors import Gone

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from controller.api.dag import RunPhase
+from controller.api.status import RunPhase
 from controller.kube import finalizer
 from controller.kube.objects import Body
 

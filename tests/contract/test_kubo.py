@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from controller.api.dag import Artifact
+from controller.api.artifact import Artifact
 from controller.bacalhau import cids
 from controller.bacalhau.errors import InputUnresolved, Transient
 from controller.bacalhau.http import Channel, Endpoint

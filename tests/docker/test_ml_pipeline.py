@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from dev.containers import DockerBacalhau
 from tests.support.workspace import Workspace, attempts, cid, in_phase, status
 

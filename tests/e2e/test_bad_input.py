@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api.dag import RunPhase
+from controller.api.status import RunPhase
 from dev.servers.kubectl import KubectlError
 from tests.support.dags import Manifest, job_step, manifest, step
 from tests.support.workspace import Workspace, status

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api.dag import BacalhauDAG, NodePhase, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import NodePhase, RunPhase
 from tests.support.dags import manifest, step
 from tests.support.workspace import Workspace, status
 

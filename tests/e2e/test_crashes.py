@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from controller.api.bacalhau import JobState
-from controller.api.dag import BacalhauDAG, NodePhase, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import NodePhase, RunPhase
 from dev.plane import ControlPlane
 from dev.servers.bacalhau import BacalhauOptions
 from dev.servers.controller import Controller

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.api.bacalhau import JobState
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from dev.plane import ControlPlane
 from tests.support.dags import manifest, step
 from tests.support.workspace import Workspace, in_phase, status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controller.api.bacalhau import JobState
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from controller.engine.identity import NODE_LABEL
 from tests.support.dags import job_step, manifest, step
 from tests.support.workspace import Workspace, attempts, phases, status

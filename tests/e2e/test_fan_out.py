@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pytest
 
 from controller.api.bacalhau import ComputeState, Execution
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from dev.plane import ControlPlane
 from dev.servers.process import loopback_client, wait_until
 from tests.support import wasm

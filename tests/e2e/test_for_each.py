@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api.dag import BacalhauDAG, NodePhase, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import NodePhase, RunPhase
 from controller.engine.identity import node_of
 from dev.servers.controller import Controller
 from tests.support import wasm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from dev.plane import ControlPlane
 from tests.support.dags import Edges, heir, heirs, legacy, manifest, step
 from tests.support.workspace import Workspace, attempts, cid, in_phase, status

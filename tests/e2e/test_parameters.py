@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.api.dag import BacalhauDAG, NodePhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import NodePhase
 from controller.engine.secrets import MARK
 from dev.plane import ControlPlane
 from dev.servers.controller import Controller

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from tests.support.dags import job_step, manifest, s3, step
 from tests.support.workspace import Workspace, cid, status
 

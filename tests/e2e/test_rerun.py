@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobState
-from controller.api.dag import BacalhauDAG, NodePhase, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import NodePhase, RunPhase
 from controller.engine.identity import NODE_LABEL
 from dev.plane import ControlPlane
 from dev.servers.controller import Controller

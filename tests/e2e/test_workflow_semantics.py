@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import Job
-from controller.api.dag import BacalhauDAG, NodePhase, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import NodePhase, RunPhase
 from controller.engine.identity import NODE_LABEL
 from tests.support.dags import Manifest, heirs, manifest, step
 from tests.support.workspace import Workspace, attempts, in_phase, phases, status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.api.dag import NodePhase, NodeStatus
+from controller.api.status import NodePhase, NodeStatus
 from controller.engine import Candidate, Earlier, Graph, reset, reuse
 from tests.support.builders import dag, node
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from typing_extensions import override
 
-from controller.api.dag import DAGSpec, FailurePolicy, Node, NodePhase, RetryPolicy, Shutdown
+from controller.api.dag import DAGSpec, FailurePolicy, Shutdown
+from controller.api.node import Node, RetryPolicy
+from controller.api.status import NodePhase
 from controller.engine import Run
 from tests.support.builders import Json, dag, node
 from tests.support.fan_out_rules import item_job, parent_of

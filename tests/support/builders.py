@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.api.bacalhau import ComputeState, Execution, Job, JobSighting, JobState, RunOutput, SpecConfig
-from controller.api.dag import DAGSpec, DAGStatus, NodePhase
+from controller.api.dag import DAGSpec
+from controller.api.status import DAGStatus, NodePhase
 from controller.engine import (
     Controls,
     Effect,

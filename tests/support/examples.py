@@ -22,7 +22,8 @@ from typing import Any
 
 import yaml
 
-from controller.api.dag import BacalhauDAG, NodeStatus
+from controller.api.dag import BacalhauDAG
+from controller.api.status import NodeStatus
 from tests.support.workspace import status
 
 FOLDER = Path(__file__).parent.parent.parent / "examples"

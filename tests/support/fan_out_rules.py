@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from controller.api.bacalhau import JobState
-from controller.api.dag import ForEach, NodePhase
+from controller.api.node import ForEach
+from controller.api.status import NodePhase
 from controller.engine import Graph, SubmitJob
 from controller.engine.expressions import as_text
 from controller.engine.state import NodeState

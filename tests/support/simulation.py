@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from controller.api.bacalhau import ComputeState, Job, JobSighting, JobState, RunOutput, SpecConfig
-from controller.api.dag import DAGSpec, DAGStatus, FailurePolicy, Node, NodePhase, RetryPolicy, Shutdown
+from controller.api.dag import DAGSpec, FailurePolicy, Shutdown
+from controller.api.node import Node, RetryPolicy
+from controller.api.status import DAGStatus, NodePhase
 from controller.api.types import duration_seconds
 from controller.engine import (
     Controls,

@@ -16,7 +16,8 @@ import httpx
 
 from controller.api import GROUP, VERSION
 from controller.api.bacalhau import Job
-from controller.api.dag import BacalhauDAG, DAGStatus, NodePhase, RunPhase
+from controller.api.dag import BacalhauDAG
+from controller.api.status import DAGStatus, NodePhase, RunPhase
 from controller.engine.identity import ATTEMPT_LABEL, node_of
 from dev.plane import ControlPlane
 from dev.servers.bacalhau import BacalhauServer

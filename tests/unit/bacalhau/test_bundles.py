@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from controller.api.dag import Artifact
+from controller.api.artifact import Artifact
 from controller.bacalhau.bundles import bundle
 from controller.bacalhau.cids import canonical
 from controller.bacalhau.errors import InputUnresolved, Refused, Transient

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from tests.support.builders import Json, Play, completed, dag, job, node
 
 P = NodePhase

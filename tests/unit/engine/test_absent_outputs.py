@@ -3,7 +3,7 @@
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import JobLost, SubmissionRefused
 from tests.support.builders import Json, Play, completed, dag, failed, job, node, stopped
 

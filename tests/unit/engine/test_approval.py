@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import Decision, NodePhase, RunPhase, Shutdown
+from controller.api.dag import Decision, Shutdown
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import Emit, Graph, InvalidDAG, misdirected
 from tests.support.builders import START, Json, Play, completed, dag, node, running
 from tests.unit.engine.test_graph import problems

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from controller.api.artifact import Artifact
 from controller.api.bacalhau import SpecConfig
-from controller.api.dag import Artifact
 from controller.engine.artifacts import artifact_of, part_of, storage_source
 from controller.engine.problems import RenderError
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import Node, NodePhase, RunPhase, RunTimeouts
+from controller.api.dag import RunTimeouts
+from controller.api.node import Node
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import Graph
 from controller.engine.deadlines import finally_deadline, node_deadline, nodes_deadline, run_deadline
 from controller.engine.state import NodeState, RunState

@@ -3,7 +3,7 @@
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.api.status import DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine import JobLost, JobSubmitted, Observation
 from controller.engine.run import MAX_REPLACEMENTS
 from tests.support.builders import Json, Play, completed, dag, failed, node, queued, running, stopped

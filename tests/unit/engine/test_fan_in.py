@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import FilesListed, FilesUnknown, ListFiles, SubmitJob, results
 from controller.engine.state import NodeState
 from tests.support.builders import START, Json, Play, completed, dag, failed, job, node, stopped

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import SubmissionRefused
 from tests.support.builders import (
     START,

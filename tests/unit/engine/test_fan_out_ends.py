@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import NodePhase, RunPhase, Shutdown
+from controller.api.dag import Shutdown
+from controller.api.status import NodePhase, RunPhase
 from tests.support.builders import Json, completed, dag, failed, job, node, stopped
 from tests.unit.engine.test_fan_out import MINUTE, RESTART, ended, fan_out, phases_of, play
 from tests.unit.engine.test_graph import problems

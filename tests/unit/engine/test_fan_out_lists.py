@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from controller.api.types import MAX_NODES
 from controller.engine import Graph
 from tests.support.builders import Json, Play, completed, dag, job, node

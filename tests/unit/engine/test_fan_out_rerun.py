@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from controller.api.dag import DAGStatus, NodePhase, RunPhase
+from controller.api.status import DAGStatus, NodePhase, RunPhase
 from controller.engine import InvalidDAG, reset
 from controller.kube.merge import apply
 from tests.support.builders import Json, Play, completed, failed, node, running

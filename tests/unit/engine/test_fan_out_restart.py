@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import DAGStatus, NodePhase, RunPhase, Shutdown
+from controller.api.dag import Shutdown
+from controller.api.status import DAGStatus, NodePhase, RunPhase
 from controller.api.types import MAX_NODES
 from controller.engine import FilesListed, FilesUnknown, JobSeen
 from tests.support.builders import Json, Play, completed, dag, failed, node, running, stopped

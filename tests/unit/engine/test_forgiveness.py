@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import NodePhase, RunPhase, Shutdown
+from controller.api.dag import Shutdown
+from controller.api.status import NodePhase, RunPhase
 from tests.support.builders import Json, Play, completed, dag, failed, node, running, stopped
 
 P = NodePhase

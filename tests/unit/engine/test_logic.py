@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from controller.engine.logic import RESULTS, Logic, LogicError, parse_logic
 from controller.engine.state import NodeState
 

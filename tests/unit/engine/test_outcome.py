@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import NodePhase, RunPhase, Shutdown
+from controller.api.dag import Shutdown
+from controller.api.status import NodePhase, RunPhase
 from tests.support.builders import START, Play, completed, dag, failed, node, running, stopped
 
 P = NodePhase

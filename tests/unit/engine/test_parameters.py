@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import MAX_RECORDED, DAGSpec, NodePhase
+from controller.api.dag import DAGSpec
 from controller.api.parameters import DAGParameter, Parameter, ParameterType
+from controller.api.status import MAX_RECORDED, NodePhase
 from controller.engine import Graph, InvalidDAG, default_text, values_of
 from controller.engine.parameters import argument_problems, bound, has_type
 from tests.support.builders import Json, Play, dag, job, node

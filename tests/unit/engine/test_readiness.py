@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from tests.support.builders import Json, Play, completed, dag, failed, node, running, stopped
 from tests.unit.engine.test_graph import problems
 

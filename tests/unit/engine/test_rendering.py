@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.api.artifact import Artifact
 from controller.api.bacalhau import META_SPEC_HASH
-from controller.api.dag import Artifact, DAGSpec
+from controller.api.dag import DAGSpec
 from controller.engine import Graph
 from controller.engine.identity import fingerprint
 from controller.engine.problems import RenderError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.api.dag import DAGStatus, NodePhase, RunPhase
+from controller.api.status import DAGStatus, NodePhase, RunPhase
 from controller.engine import Controls, Graph, Reporter, rejection
 from controller.engine.outcome import first_failure, run_phase
 from controller.engine.report import condition_statuses

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from controller.api.dag import DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.api.status import DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine import Graph, InvalidDAG, reset
 from tests.support.builders import Json, Play, completed, dag, failed, node
 

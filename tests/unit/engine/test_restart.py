@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.api.status import DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine.state import NodeState, timestamp, unix_time
 from tests.support.builders import START, Json, Play, completed, dag, failed, node, queued, running, stopped
 

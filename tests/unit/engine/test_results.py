@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from controller.engine import Graph
 from controller.engine.reading import Reader
 from controller.engine.results import FIELDS, FIELDS_OF, FIELDS_OF_FAN_OUTS, result_of, result_of_fan_out

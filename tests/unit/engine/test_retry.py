@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.api.bacalhau import JobSighting
-from controller.api.dag import Backoff, NodePhase, Retry, RunPhase, Shutdown
+from controller.api.dag import Shutdown
+from controller.api.node import Backoff, Retry
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import JobLost, Observation, SubmissionRefused, WakeAt
 from controller.engine.retry import MAX_WAIT, is_within_budget, next_start, wait_seconds
 from controller.engine.run import MAX_REPLACEMENTS

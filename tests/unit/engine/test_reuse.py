@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from controller.api.dag import DAGSpec, DAGStatus, NodePhase, NodeStatus, RunPhase
+from controller.api.dag import DAGSpec
+from controller.api.status import DAGStatus, NodePhase, NodeStatus, RunPhase
 from controller.engine import Candidate, Earlier, Graph, JobSeen, reuse
 from controller.engine.reuse import REUSED
 from tests.support.builders import CONTEXT, Json, Play, completed, dag, identified, job, node

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.api.dag import NodePhase, RunPhase
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import Graph, JobLost, JobSubmitted, Observation, SubmissionRefused, WakeAt
 from controller.engine.nodes import CompiledNode
 from controller.engine.readiness import Omitted, omission

@@ -1,6 +1,6 @@
 """``targets``: running a part of a graph."""
 
-from controller.api.dag import RunPhase
+from controller.api.status import RunPhase
 from controller.engine import Graph
 from tests.support.builders import Json, Play, completed, dag, node
 from tests.unit.engine.test_graph import problems

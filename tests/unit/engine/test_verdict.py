@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import ComputeState, Execution, JobSighting, JobState, RunOutput, SpecConfig
-from controller.api.dag import NodePhase
+from controller.api.status import NodePhase
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import (
     OVERDUE_GRACE,

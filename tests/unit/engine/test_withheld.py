@@ -1,6 +1,7 @@
 """An attempt that could not be sent yet, because something that it needs is not there: it is made again, and counts as never made."""
 
-from controller.api.dag import FailurePolicy, NodePhase, RunPhase, Shutdown
+from controller.api.dag import FailurePolicy, Shutdown
+from controller.api.status import NodePhase, RunPhase
 from controller.engine import SubmissionWithheld
 from controller.engine.run import WITHHELD_SECONDS
 from tests.support.builders import Play, completed, dag, failed, node, running

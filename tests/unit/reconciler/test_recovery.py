@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.api.bacalhau import JobState
-from controller.api.dag import DAGStatus
+from controller.api.status import DAGStatus
 from controller.bacalhau.client import BacalhauClient
 from controller.bacalhau.errors import Unavailable
 from controller.engine import Graph, JobSeen, Run
