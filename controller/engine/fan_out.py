@@ -244,10 +244,11 @@ def _worst(items: Iterable[tuple[str, NodeState]]) -> tuple[str, NodeState] | No
 
 def _as_the_worst(name: str, state: NodeState, *, others: int) -> Finished:
     """End like this item. What the run itself ended keeps its reason, by which the run knows its own doing again."""
-    by_the_run = state.phase is NodePhase.OMITTED or state.reason in ENDED_BY_THE_RUN
+    if state.phase is NodePhase.OMITTED or state.reason in ENDED_BY_THE_RUN:
+        return Finished(phase=state.phase, reason=state.reason or "", message=state.message)
     more = f" ({others} more items did not succeed)" if others else ""
     return Finished(
         phase=state.phase,
-        reason=(state.reason or "") if by_the_run else "ItemsFailed",
+        reason="ItemsFailed",
         message=f"{name}: {state.message or state.reason}{more}",
     )

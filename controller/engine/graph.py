@@ -54,12 +54,6 @@ class Graph:
             hash=graph_hash(spec),
         )
 
-    def fan_out(self, name: str) -> CompiledNode | None:
-        """Give the fan-out of this name, if there is one."""
-        index = self.index.get(name)
-        node = None if index is None else self.nodes[index]
-        return node if node and node.for_each else None
-
     @property
     def from_config_maps(self) -> tuple[DAGParameter, ...]:
         """The parameters whose values are read from ConfigMaps when the run starts."""

@@ -328,7 +328,7 @@ def _known(run: Run, name: str) -> tuple[Any, ...]:
     status = run.node(name).to_status()
     if status.phase in LEFT_OUT:
         return "left out", status.attempt
-    if run.graph.fan_out(name):
+    if run.roster.index[name] in run.roster.fan_outs:
         return status.phase, status.reason
     return "took part", status.model_copy(update={"retry_at": None})
 

@@ -440,11 +440,9 @@ class World:
 
     def _is_decisive(self, name: str) -> bool:
         """Tell whether the failure of a node, or item, is by itself one that the run knows of."""
-        fan_out = self.graph.fan_out(parent_of(name))
+        for_each = self.graph.nodes[self.graph.index[parent_of(name)]].spec.for_each
         is_item = parent_of(name) != name
-        return not (
-            is_item and fan_out and fan_out.spec.for_each and fan_out.spec.for_each.min_succeeded is not None
-        )
+        return not (is_item and for_each and for_each.min_succeeded is not None)
 
     def _check_submission(self, effect: SubmitJob, *, had_failed: bool) -> None:
         node = self.graph.nodes[self.graph.index[parent_of(effect.node)]]
@@ -529,7 +527,7 @@ class World:
         sources = effect.job["Tasks"][0].get("InputSources", [])
         targets = [source["Target"] for source in sources]
         for item in node.inputs:
-            if self.graph.fan_out(item.from_):
+            if self.graph.nodes[self.graph.index[item.from_]].for_each:
                 found = [target for target in targets if target.startswith(f"/inputs/{item.from_}/")]
                 assert found == self.fan_outs.mounted(item.from_, self.phases), (
                     "not what succeeded is mounted"

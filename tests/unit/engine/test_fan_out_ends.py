@@ -6,7 +6,7 @@ import pytest
 
 from controller.api.dag import Shutdown
 from controller.api.status import NodePhase, RunPhase
-from tests.support.builders import Json, completed, dag, failed, job, node, stopped
+from tests.support.builders import Json, Play, completed, dag, failed, job, node, running, stopped
 from tests.unit.engine.test_fan_out import MINUTE, RESTART, ended, fan_out, phases_of, play
 from tests.unit.engine.test_graph import problems
 
@@ -342,3 +342,10 @@ def test_a_fan_out_may_be_a_target() -> None:
     assert run.see(a=completed(stdout="[1, 2]")).started == ["w[0]", "w[1]"]
     assert run.see_items("w", completed(), completed()).run.phase is RunPhase.SUCCEEDED
     assert set(run.phases) == {"a", "w", "w[0]", "w[1]"}
+
+
+def test_what_ended_the_run_is_told_without_the_name_of_an_item() -> None:
+    run = Play(dag(node("w", forEach={"items": [1, 2], "parallelism": 1}))).go()
+    run.see(**{"w[0]": running()}).go(shutdown=Shutdown.STOP_RUN_FINALLY).see(**{"w[0]": completed()})
+    assert (run.phases["w"], run.node("w").message) == (P.OMITTED, "spec.shutdown is StopRunFinally")
+    assert run.status["message"] == "spec.shutdown is StopRunFinally"
