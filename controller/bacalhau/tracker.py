@@ -11,7 +11,7 @@ What each subscriber is told:
 - ``on_change`` for every change of the job that was seen. Executions come with it whenever the job has ended or is
   Queued, and are ``None`` where a list was enough. A waiting job (Pending or Queued) is also told of when its
   executions changed, which Bacalhau does not count as a change of the job, or when the orchestrator restarted; a running
-  one when an execution completed that the job does not show.
+  one when an execution ended and the job does not show it.
 - ``on_lost`` once, when the job has been unknown to the server for a while.
 
 After the end of a job, or its loss, nothing more is told. An outage is a matter of the connection: ``on_unreachable``
@@ -26,7 +26,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from controller.api.bacalhau import ComputeState, Job, JobSighting, JobState
+from controller.api.bacalhau import Job, JobSighting, JobState
 from controller.bacalhau import pace
 from controller.bacalhau.client import BacalhauClient
 from controller.bacalhau.epoch import OrchestratorEpoch
@@ -433,11 +433,11 @@ def _resync_after(job: Job) -> float:
 
 
 def _executions_that_matter(job: Job) -> tuple[object, ...]:
-    """Executions can change without a change of the job: it matters while the job waits, and when one is all that it was to do."""
+    """Executions can change without a change of the job: it matters while the job waits, and when they end."""
     return tuple(
         (execution.id, execution.compute_state)
         for execution in job.executions or ()
-        if job.state in WAITING or execution.compute_state is ComputeState.COMPLETED
+        if job.state in WAITING or execution.compute_state.is_terminal
     )
 
 

@@ -186,7 +186,8 @@ class Run:
             case Broken() as verdict:
                 self._replace(index, verdict, job.modified_at)
             case Hopeless() as verdict:
-                self._adopt(index, NodePhase.QUEUED)
+                runs = job.state is JobState.RUNNING
+                self._adopt(index, NodePhase.RUNNING if runs else NodePhase.QUEUED)
                 self._stop(index, verdict.cause, verdict.message)
 
     def _recall_stdout(self, index: int, observation: JobSeen, now: float) -> None:

@@ -7,7 +7,7 @@ that knows.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.api.artifact import Artifact
 from controller.api.bacalhau import ComputeState, Execution, Job, JobSighting, JobState
@@ -27,8 +27,8 @@ pending for ever."""
 STRANDED_GRACE = 15.0
 """Seconds after an orchestrator's restart in which it may still look at the jobs that it found queued."""
 
-UNCONCLUDED_GRACE = 15.0
-"""Seconds after a job's last execution in which the orchestrator should have seen that the job is over."""
+ABANDONED_GRACE = 15.0
+"""Seconds after the end of a running job's last execution in which the orchestrator should have drawn a conclusion."""
 
 OVERDUE_GRACE = 90.0
 """Seconds past a job's queue timeout in which Bacalhau itself should have failed it: its scheduler looks each minute."""
@@ -101,23 +101,35 @@ def judge(sighting: JobSighting, now: float) -> Verdict:
 
 
 def _running(job: Job, now: float) -> Verdict:
-    """Find jobs that have run, and of which nobody will ever say so.
+    """Find jobs that do not run any more, and at which nobody will ever look again.
 
-    An orchestrator that is killed between a job's last execution and its conclusion from it never draws that.
+    An orchestrator that is killed between the end of a job's execution and what follows from it never gets to that.
     """
     executions = _current(job)
-    completed = [execution for execution in executions if execution.compute_state is ComputeState.COMPLETED]
-    has_run = job.type == "batch" and len({execution.partition_index for execution in completed}) >= job.count
-    if not (completed and has_run) or any(
-        not execution.compute_state.is_terminal for execution in executions
-    ):
-        return Unfinished(phase=NodePhase.RUNNING, running_since=job.modified_at)
-    ended_at = max(execution.modified_at for execution in completed)
-    if now < ended_at + UNCONCLUDED_GRACE:
-        return Unfinished(
-            phase=NodePhase.RUNNING, running_since=job.modified_at, recheck_at=ended_at + UNCONCLUDED_GRACE
-        )
-    return _completed(job)
+    goes_on = Unfinished(phase=NodePhase.RUNNING, running_since=job.modified_at)
+    if not executions or any(not execution.compute_state.is_terminal for execution in executions):
+        return goes_on
+    newest = max(executions, key=lambda execution: execution.modified_at)
+    abandoned_at = newest.modified_at + ABANDONED_GRACE
+    if now < abandoned_at:
+        return replace(goes_on, recheck_at=abandoned_at)
+    if _has_run(job):
+        return _completed(job)
+    said = f": {one_line(newest.message)}" if newest.compute_state is ComputeState.FAILED else ""
+    return Hopeless(
+        cause=StopCause.REPLACED,
+        message=f"job {job.id} stopped running, and the Bacalhau orchestrator did not look at it again{said}",
+    )
+
+
+def _has_run(job: Job) -> bool:
+    """Tell whether nothing of a job is left to run: no partition, or, in a job of type ops, no compute node."""
+    completed = [
+        execution for execution in _current(job) if execution.compute_state is ComputeState.COMPLETED
+    ]
+    if job.type == "ops":
+        return len(completed) == len(_current(job))
+    return len({execution.partition_index for execution in completed}) >= max(job.count, 1)
 
 
 def _completed(job: Job) -> Verdict:

@@ -8,10 +8,10 @@ from controller.api.bacalhau import ComputeState, Execution, JobSighting, JobSta
 from controller.api.status import NodePhase
 from controller.engine.stopping import StopCause, stop_reason
 from controller.engine.verdict import (
+    ABANDONED_GRACE,
     OVERDUE_GRACE,
     PENDING_GRACE,
     STRANDED_GRACE,
-    UNCONCLUDED_GRACE,
     Broken,
     Finished,
     Hopeless,
@@ -62,19 +62,18 @@ UNFINISHED: dict[str, tuple[JobSighting, Unfinished]] = {
     "running": (running(), at_work()),
     "running, its only execution has just completed": (
         running(executions=(execution(modified_at=NOW - 1),)),
-        at_work(recheck_at=NOW - 1 + UNCONCLUDED_GRACE),
+        at_work(recheck_at=NOW - 1 + ABANDONED_GRACE),
     ),
-    "running, one of two partitions completed": (running(executions=(execution(),), count=2), at_work()),
+    "running, its only execution has just failed": (
+        running(executions=(execution(ComputeState.FAILED, modified_at=NOW - 1),)),
+        at_work(recheck_at=NOW - 1 + ABANDONED_GRACE),
+    ),
     "running, one execution completed and another goes on": (
         running(executions=(execution(), execution(ComputeState.BID_ACCEPTED, id="e-2"))),
         at_work(),
     ),
     "running, an execution of an older version completed": (
         running(executions=(execution(),), version=2),
-        at_work(),
-    ),
-    "running on all nodes, one execution completed": (
-        running(executions=(execution(),), type="ops"),
         at_work(),
     ),
     "pending": (sighting(JobState.PENDING), waiting()),
@@ -362,18 +361,48 @@ def test_what_somebody_else_stopped_is_cancelled(reason: str, message: str) -> N
     assert verdict.message == message
 
 
-# A job that its orchestrator did not conclude
+# A job that its orchestrator abandoned
+
+LONG_AGO = NOW - ABANDONED_GRACE
 
 
-def unconcluded(code: int) -> JobSighting:
-    return running(executions=(with_code(code, modified_at=NOW - UNCONCLUDED_GRACE),))
-
-
-def test_a_job_that_has_run_is_over_although_its_orchestrator_never_said_so() -> None:
-    verdict = finished(unconcluded(0))
+@pytest.mark.parametrize("kind", ["batch", "ops"])
+def test_a_job_that_has_run_is_over_although_its_orchestrator_never_said_so(kind: str) -> None:
+    verdict = finished(running(executions=(with_code(0, modified_at=LONG_AGO),), type=kind))
     assert (verdict.phase, verdict.artifact and verdict.artifact.cid) == (NodePhase.SUCCEEDED, "Qm0")
 
 
 def test_a_job_that_has_run_and_failed_has_failed() -> None:
-    verdict = finished(unconcluded(3))
+    verdict = finished(running(executions=(with_code(3, modified_at=LONG_AGO),)))
     assert (verdict.phase, verdict.exit_code) == (NodePhase.FAILED, 3)
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        pytest.param(
+            {"executions": (execution(ComputeState.FAILED, message=RESTART, modified_at=LONG_AGO),)},
+            f": {RESTART}",
+            id="its execution failed",
+        ),
+        pytest.param(
+            {"executions": (with_code(0, modified_at=LONG_AGO),), "count": 2},
+            "",
+            id="one of its partitions ran",
+        ),
+        pytest.param(
+            {
+                "executions": (
+                    execution(ComputeState.FAILED, message=RESTART, modified_at=LONG_AGO - 1),
+                    with_code(0, id="e-2", modified_at=LONG_AGO),
+                ),
+                "type": "ops",
+            },
+            "",
+            id="one of its nodes failed",
+        ),
+    ],
+)
+def test_a_job_that_stopped_running_is_replaced_if_nobody_looks_at_it(job: dict[str, Any], said: str) -> None:
+    message = f"job j-1 stopped running, and the Bacalhau orchestrator did not look at it again{said}"
+    assert judge(running(**job), NOW) == Hopeless(cause=StopCause.REPLACED, message=message)
