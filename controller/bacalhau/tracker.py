@@ -57,6 +57,9 @@ RESYNC_SECONDS = 60.0
 RESYNC_WAITING_SECONDS = 15.0
 LONG_WAIT_SECONDS = 5.0
 
+AFTER_OUTAGE_SECONDS = 15.0
+"""Over which the looks at all jobs are spread once the server answers again."""
+
 MISSING_SECONDS = 10.0
 MISSING_LOOKS = 3
 MISSING_PAUSE_SECONDS = 2.0
@@ -412,7 +415,15 @@ class Tracker:
     def _answered(self) -> None:
         if self._failures:
             self._failures = 0
+            self._look_at_executions()
             _call(self._on_recovered)
+
+    def _look_at_executions(self) -> None:
+        """See soon what became of the executions of each job: a server that was away may have been killed, and jobs be lost on it."""
+        for watched in self._jobs.values():
+            watched.get_by = min(watched.get_by, _now() + random.uniform(0, AFTER_OUTAGE_SECONDS))
+            if not self._schedule.is_due(watched, watched.get_by):
+                self._plan(watched, watched.get_by)
 
     async def _probe(self) -> None:
         """During an outage: pause, then one look alone."""

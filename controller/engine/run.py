@@ -13,6 +13,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from controller.api.bacalhau import JobState
 from controller.api.node import Approval, ForEach
 from controller.api.status import DAGStatus, NodePhase, RunPhase
 from controller.engine.alarms import Alarms
