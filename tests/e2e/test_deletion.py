@@ -12,8 +12,9 @@ from tests.support.workspace import Workspace, in_phase, status
 
 pytestmark = pytest.mark.e2e
 
-SLOW = ("sleep", "600000")
-"""Far longer than any test waits: what does this ends by being stopped."""
+SLOW = ("sleep", "60000")
+"""Longer than a test here takes: what does this ends by being stopped. Not much longer: a WebAssembly program that is stopped in its
+sleep goes on holding its place on the node."""
 
 
 async def test_a_deleted_dag_leaves_no_job_running(workspace: Workspace) -> None:
