@@ -134,7 +134,7 @@ async def test_a_fan_out_goes_on_after_the_operator_was_killed(
             "killed",
             step("split", "write", "/outputs/a", "1", "write", "/outputs/b", "2", "exit", "0"),
             step(
-                "work",
+                "slow",
                 "copy",
                 "/inputs/split/${{ item }}",
                 "/outputs/x",
@@ -145,15 +145,15 @@ async def test_a_fan_out_goes_on_after_the_operator_was_killed(
                 inputs=["split"],
                 forEach={"items": "${{ nodes.split.outputs.files }}", "parallelism": 1},
             ),
-            step("all", "copy", "/inputs/work/1/outputs/x", "/outputs/x", "exit", "0", inputs=["work"]),
+            step("all", "copy", "/inputs/slow/1/outputs/x", "/outputs/x", "exit", "0", inputs=["slow"]),
         )
     )
-    await workspace.until("killed", lambda dag: "work[0]" in status(dag).nodes)
+    await workspace.until("killed", lambda dag: "slow[0]" in status(dag).nodes)
     controller.kill()
     controller.start()
     dag = await workspace.succeeded("killed")
     assert status(dag).phase is RunPhase.SUCCEEDED
-    assert attempts(workspace.jobs(dag)) == [("all", 1), ("split", 1), ("work[0]", 1), ("work[1]", 1)]
+    assert attempts(workspace.jobs(dag)) == [("all", 1), ("split", 1), ("slow[0]", 1), ("slow[1]", 1)]
 
 
 def connect_without_ipfs(workspace: Workspace) -> None:
