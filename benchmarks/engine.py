@@ -191,7 +191,7 @@ def play(graph: Graph, *, fails: str | None = None) -> int:
     """Run a graph to its end, one observation to a pass; give the number of passes."""
     cluster = Cluster(fails=fails)
     run = Run(graph, CONTEXT)
-    reporter = Reporter(run, None, now=cluster.now)
+    reporter = Reporter(run, None)
     inbox: deque[Observation] = deque()
     passes = 0
     while not run.phase.is_terminal:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from controller.api.dag import BacalhauDAG
 from controller.api.status import DAGStatus, NodePhase, NodeStatus, RunPhase
-from controller.engine.fan_out import item_name
+from controller.engine.identity import item_name
 from dev.tree import Row, Tree, layout
 
 Clock = Callable[[], datetime]

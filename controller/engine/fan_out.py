@@ -17,14 +17,11 @@ from controller.api.types import MAX_NODES
 from controller.engine.expressions import has_expression
 from controller.engine.identity import fingerprint
 from controller.engine.problems import RenderError, shown
-from controller.engine.state import NodeState
+from controller.engine.state import UNSUCCESSFUL, NodeState
 from controller.engine.stopping import ENDED_BY_THE_RUN
 from controller.engine.verdict import Finished
 
-_ITEM = re.compile(r"(?P<node>[^\[\]]+)\[(?P<number>0|[1-9][0-9]{0,4})\]")
-
-_UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
-_WORST_FIRST = (*_UNSUCCESSFUL, NodePhase.OMITTED)
+_WORST_FIRST = (*UNSUCCESSFUL, NodePhase.OMITTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +79,6 @@ class FanOut:
     def _has_room(self, spec: Node) -> bool:
         parallelism = spec.for_each.parallelism if spec.for_each else None
         return parallelism is None or len(self.under_way) < parallelism
-
-
-def item_name(node: str, number: int) -> str:
-    """Name an item as the status does."""
-    return f"{node}[{number}]"
-
-
-def parse_item(name: str) -> tuple[str, int] | None:
-    """Read the name of an item; None if it is not one."""
-    match = _ITEM.fullmatch(name)
-    return (match["node"], int(match["number"])) if match else None
 
 
 # What the items are
@@ -203,7 +189,7 @@ def cannot_succeed(for_each: ForEach, items: Mapping[NodePhase, int], *, all_kno
     ``items`` counts them by phase; after a restart, more than these may be still to come.
     """
     if for_each.min_succeeded is None:
-        return any(items[phase] for phase in _UNSUCCESSFUL)
+        return any(items[phase] for phase in UNSUCCESSFUL)
     hopeful = sum(count for phase, count in items.items() if not phase.is_terminal)
     return all_known and items[NodePhase.SUCCEEDED] + hopeful < for_each.min_succeeded
 
@@ -228,7 +214,7 @@ def verdict(for_each: ForEach, items: Sequence[tuple[str, NodeState]]) -> Finish
 
 def _had_too_few(for_each: ForEach, phases: Sequence[NodePhase]) -> bool:
     """Tell whether a fan-out fails although none of its items did: even with those that were left out for that, they were too few."""
-    if for_each.min_succeeded is None or any(phase in _UNSUCCESSFUL for phase in phases):
+    if for_each.min_succeeded is None or any(phase in UNSUCCESSFUL for phase in phases):
         return False
     return phases.count(NodePhase.SUCCEEDED) + phases.count(NodePhase.OMITTED) < for_each.min_succeeded
 

@@ -19,6 +19,7 @@ DAG_LABEL = META_PREFIX + "dag"
 NAMESPACE_LABEL = META_PREFIX + "namespace"
 UID_LABEL = META_PREFIX + "uid"
 
+_ITEM = re.compile(r"(?P<node>[^\[\]]+)\[(?P<number>0|[1-9][0-9]{0,4})\]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -31,7 +32,18 @@ def job_name(*, dag: str, uid: str, node: str, attempt: int) -> str:
 def node_of(meta: Mapping[str, str]) -> str | None:
     """Read the name of the node, or item, that a job belongs to; None if it is no node's."""
     node, number = meta.get(NODE_LABEL), meta.get(ITEM_LABEL)
-    return node if node is None or number is None else f"{node}[{number}]"
+    return node if node is None or number is None else item_name(node, number)
+
+
+def item_name(node: str, number: int | str) -> str:
+    """Name an item as the status does."""
+    return f"{node}[{number}]"
+
+
+def parse_item(name: str) -> tuple[str, int] | None:
+    """Read the name of an item; None if it is not one."""
+    match = _ITEM.fullmatch(name)
+    return (match["node"], int(match["number"])) if match else None
 
 
 def run_namespace(*, namespace: str, dag: str, uid: str) -> str:

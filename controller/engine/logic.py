@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from controller.api.status import NodePhase
 from controller.engine.problems import shown
-from controller.engine.state import NodeState
+from controller.engine.state import WENT_WELL, NodeState
 
 RESULTS: dict[str, frozenset[NodePhase]] = {
     "Succeeded": frozenset({NodePhase.SUCCEEDED}),
@@ -23,7 +23,6 @@ RESULTS: dict[str, frozenset[NodePhase]] = {
 }
 """What can be asked of a node, by the phases that it is true of."""
 
-BARE = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
 
 MAX_DEPTH = 50
 
@@ -195,7 +194,7 @@ class _Parser:
 
     def _term(self, token: str) -> Logic:
         if token in self._nodes:
-            return Term(token, BARE)
+            return Term(token, WENT_WELL)
         name, dot, result = token.rpartition(".")
         if dot and name in self._nodes:
             return self._result(name, result)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.api.status import NodePhase
 from controller.engine.expressions import (
     VARIABLES,
     Expression,
@@ -19,10 +18,7 @@ from controller.engine.expressions import (
 from controller.engine.graph import Graph
 from controller.engine.nodes import CompiledNode
 from controller.engine.problems import shown
-from controller.engine.state import RunState
-
-WENT_WELL = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
-NOT_SUCCESSFUL = frozenset({NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED})
+from controller.engine.state import UNSUCCESSFUL, WENT_WELL, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ def is_satisfied(graph: Graph, state: RunState, producer: int) -> bool:
     """Tell whether nodes that simply depend on a node that has ended may run."""
     phase = state.nodes[producer].phase
     forgives = graph.nodes[producer].spec.continue_on_failure
-    return phase in WENT_WELL or (forgives and phase in NOT_SUCCESSFUL)
+    return phase in WENT_WELL or (forgives and phase in UNSUCCESSFUL)
 
 
 def omission(graph: Graph, state: RunState, node: CompiledNode) -> Omitted | None:

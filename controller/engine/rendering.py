@@ -13,7 +13,6 @@ from controller.api.bacalhau import META_SPEC_HASH
 from controller.api.node import Input
 from controller.engine.artifacts import storage_source
 from controller.engine.expressions import as_text
-from controller.engine.fan_out import item_name
 from controller.engine.graph import Graph
 from controller.engine.identity import (
     ATTEMPT_LABEL,
@@ -23,6 +22,7 @@ from controller.engine.identity import (
     NODE_LABEL,
     UID_LABEL,
     fingerprint,
+    item_name,
     job_name,
 )
 from controller.engine.nodes import CompiledNode

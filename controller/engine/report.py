@@ -21,7 +21,7 @@ CONDITION_TYPES = ("Succeeded", "Ready", "Reconciling", "Stalled")
 class Reporter:
     """Writes down how a run goes. Remembers what it reported last, so that a report holds only what is new."""
 
-    def __init__(self, run: Run, status: DAGStatus | None, *, now: float) -> None:
+    def __init__(self, run: Run, status: DAGStatus | None) -> None:
         self.run = run
         self.retry_id = _acted_on(run, status)
         self.conditions = {condition.type: condition for condition in (status.conditions if status else [])}

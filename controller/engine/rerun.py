@@ -7,14 +7,11 @@ list is made of has not run again: then the items may be others. What is reset i
 
 from collections.abc import Collection, Mapping
 
-from controller.api.status import AttemptStatus, NodePhase, NodeStatus
-from controller.engine.fan_out import parse_item
+from controller.api.status import NodePhase, NodeStatus
 from controller.engine.graph import Graph, closure
+from controller.engine.identity import parse_item
 from controller.engine.problems import InvalidDAG, unknown
-from controller.engine.state import MAX_ATTEMPTS_SHOWN
-
-_KEPT = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
-
+from controller.engine.state import WENT_WELL, attempts_of
 
 Again = dict[str, NodeStatus | None]
 """Nodes and items as they are before their next attempt, by name. None for items that are forgotten."""
@@ -65,7 +62,7 @@ def _with_its_items(name: str, nodes: Mapping[str, NodeStatus], chosen: Collecti
     items = {
         item: _before_next_attempt(status)
         for item, status in _items(name, nodes).items()
-        if status.phase not in _KEPT or name in chosen or item in chosen
+        if status.phase not in WENT_WELL or name in chosen or item in chosen
     }
     known = nodes.get(name)
     return {name: NodeStatus(phase=NodePhase.PENDING, attempt=known.attempt if known else None), **items}
@@ -87,20 +84,13 @@ def _items(name: str, nodes: Mapping[str, NodeStatus]) -> dict[str, NodeStatus]:
 
 def _unsuccessful(graph: Graph, nodes: Mapping[str, NodeStatus]) -> list[int]:
     return [
-        node.index for node in graph.nodes if node.name not in nodes or nodes[node.name].phase not in _KEPT
+        node.index
+        for node in graph.nodes
+        if node.name not in nodes or nodes[node.name].phase not in WENT_WELL
     ]
 
 
 def _before_next_attempt(node: NodeStatus | None) -> NodeStatus:
     if node is None or not node.attempt:
         return NodeStatus(phase=NodePhase.PENDING)
-    ended = AttemptStatus(
-        attempt=node.attempt,
-        phase=node.phase,
-        job_id=node.job_id,
-        exit_code=node.exit_code,
-        reason=node.reason,
-        finished_at=node.finished_at,
-    )
-    history = [*(node.attempts or ()), ended][-MAX_ATTEMPTS_SHOWN:]
-    return NodeStatus(phase=NodePhase.PENDING, attempt=node.attempt, attempts=history)
+    return NodeStatus(phase=NodePhase.PENDING, attempt=node.attempt, attempts=attempts_of(node))

@@ -16,16 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.api.status import NodePhase, NodeStatus
-from controller.engine.fan_out import item_name
 from controller.engine.graph import Graph, closure
-from controller.engine.identity import fingerprint
+from controller.engine.identity import fingerprint, item_name
 from controller.engine.nodes import CompiledNode
 from controller.engine.parameters import bound
+from controller.engine.state import WENT_WELL
 
 REUSED = "Reused"
 """Reason of a node whose result was taken over."""
 
-_KEPT = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
 _COMPARED_OTHERWISE = {"job", "template", "arguments", "dependencies"}
 _NOT_OF_THE_RESULT = {"description", "retry", "timeout", "total_timeout", "continue_on_failure"}
 """What a node may say without a difference to its result. Any other field makes one, also a field that is added later."""
@@ -82,7 +81,7 @@ class Earlier(Candidate):
     def went_well(self, name: str) -> bool:
         """Tell whether a node went well, with all its items. A status that does not look as the operator writes it is no witness."""
         node = self.nodes.get(name)
-        if node is None or node.phase not in _KEPT:
+        if node is None or node.phase not in WENT_WELL:
             return False
         if node.items:
             return all(self.went_well(item_name(name, number)) for number in range(node.items.total))

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from controller.api.status import NodePhase, NodeStatus
 from controller.api.types import MAX_NODES
-from controller.engine.fan_out import FanOut, Item, item_name, parse_item
+from controller.engine.fan_out import FanOut, Item
 from controller.engine.graph import Graph
+from controller.engine.identity import item_name, parse_item
 from controller.engine.nodes import CompiledNode
 from controller.engine.state import NodeState, RunState
 

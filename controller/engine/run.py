@@ -39,12 +39,12 @@ from controller.engine.observations import (
 )
 from controller.engine.outcome import announcement, run_phase
 from controller.engine.problems import RenderError, cut, one_line
-from controller.engine.readiness import NOT_SUCCESSFUL, is_satisfied, omission, skip_message
+from controller.engine.readiness import is_satisfied, omission, skip_message
 from controller.engine.reading import Reader
 from controller.engine.rendering import RunContext
 from controller.engine.retry import next_attempt
 from controller.engine.roster import Roster
-from controller.engine.state import REPLACED, RETRYING, NodeState, timestamp, unix_time
+from controller.engine.state import REPLACED, RETRYING, UNSUCCESSFUL, NodeState, timestamp, unix_time
 from controller.engine.stopping import ENDED_BY_THE_RUN, StopCause, stop_reason
 from controller.engine.verdict import Broken, Finished, Hopeless, Unfinished, judge
 
@@ -582,7 +582,7 @@ class Run:
             max((item.finished_at or 0.0 for item in self.roster.items(index)), default=0.0) or None
         )
         self.state.move(index, verdict.phase)
-        if verdict.phase in NOT_SUCCESSFUL:
+        if verdict.phase in UNSUCCESSFUL:
             self._report_failure(index)
         self._ended.append(index)
 

@@ -11,6 +11,9 @@ from controller.api.status import AttemptStatus, ItemsStatus, NodePhase, NodeSta
 MAX_ATTEMPTS_SHOWN = 10
 
 LIVE_PHASES = tuple(phase for phase in NodePhase if phase.is_live)
+WENT_WELL = frozenset({NodePhase.SUCCEEDED, NodePhase.SKIPPED})
+UNSUCCESSFUL = (NodePhase.FAILED, NodePhase.ERROR, NodePhase.CANCELLED)
+"""Ends of a node that ran, or could not, the worst first."""
 
 RETRYING = "Retrying"
 REPLACED = "Replaced"
@@ -144,15 +147,7 @@ class NodeState:
 
     def remember_attempt(self) -> None:
         """Put the attempt that has just ended among the earlier ones."""
-        ended = AttemptStatus(
-            attempt=self.attempt,
-            phase=self.phase,
-            job_id=self.job_id,
-            exit_code=self.exit_code,
-            reason=self.reason,
-            finished_at=timestamp(self.finished_at),
-        )
-        self.attempts = [*self.attempts, ended][-MAX_ATTEMPTS_SHOWN:]
+        self.attempts = attempts_of(self.to_status())
 
     def clear_attempt(self) -> None:
         """Make room for the next attempt."""
@@ -182,13 +177,19 @@ class RunState:
     """Nodes that wait for an approval."""
 
     def __post_init__(self) -> None:
-        self.suspended.update(
-            index for index, node in enumerate(self.nodes) if node.phase is NodePhase.SUSPENDED
-        )
-        self.stoppable.update(index for index, node in enumerate(self.nodes) if node.is_stoppable)
-        for node in self.nodes:
-            for counts in self._counts_of(node):
-                counts[node.phase] += 1
+        for index in range(len(self.nodes)):
+            self._enter(index)
+
+    def _enter(self, index: int) -> None:
+        """Have a node take part in the counts and sets."""
+        node = self.nodes[index]
+        for counts in self._counts_of(node):
+            counts[node.phase] += 1
+        self._keep_sets(index)
+
+    def _keep_sets(self, index: int) -> None:
+        _keep(self.stoppable, index, self.nodes[index].is_stoppable)
+        _keep(self.suspended, index, self.nodes[index].phase is NodePhase.SUSPENDED)
 
     def _counts_of(self, node: NodeState) -> Iterator[Counter[NodePhase]]:
         """Give the counts that a node takes part in."""
@@ -205,10 +206,8 @@ class RunState:
         item.fan_out, item.is_finally = fan_out, parent.is_finally
         self.nodes.append(item)
         parent.items[item.phase] += 1
-        for counts in self._counts_of(item):
-            counts[item.phase] += 1
         index = len(self.nodes) - 1
-        _keep(self.stoppable, index, item.is_stoppable)
+        self._enter(index)
         return index
 
     def move(self, index: int, phase: NodePhase) -> None:
@@ -221,8 +220,7 @@ class RunState:
             self._count_item(node.fan_out, node.phase, phase)
         node.phase = phase
         self.changed.add(index)
-        _keep(self.stoppable, index, node.is_stoppable)
-        _keep(self.suspended, index, phase is NodePhase.SUSPENDED)
+        self._keep_sets(index)
         if phase.is_terminal:
             node.failing_since = None
             self.failing.discard(index)
@@ -295,11 +293,24 @@ class RunState:
         return sum(self.finally_counts[phase] for phase in NodePhase if not phase.is_terminal)
 
 
+def attempts_of(node: NodeStatus) -> list[AttemptStatus]:
+    """Give the attempts of a node that another one follows: the earlier ones and the latest."""
+    latest = AttemptStatus(
+        attempt=node.attempt or 0,
+        phase=node.phase,
+        job_id=node.job_id,
+        exit_code=node.exit_code,
+        reason=node.reason,
+        finished_at=node.finished_at,
+    )
+    return [*(node.attempts or ()), latest][-MAX_ATTEMPTS_SHOWN:]
+
+
 def _summary(items: Counter[NodePhase]) -> ItemsStatus:
     return ItemsStatus(
         total=items.total(),
         succeeded=items[NodePhase.SUCCEEDED],
-        failed=items[NodePhase.FAILED] + items[NodePhase.ERROR] + items[NodePhase.CANCELLED],
+        failed=sum(items[phase] for phase in UNSUCCESSFUL),
         running=sum(items[phase] for phase in LIVE_PHASES),
         skipped=items[NodePhase.SKIPPED] + items[NodePhase.OMITTED],
     )

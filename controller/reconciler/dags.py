@@ -211,7 +211,7 @@ class DAGReconciler:
         recovered = await recover(run, connection.client, ipfs=connection.ipfs)
         active = ActiveRun(
             run=run,
-            reporter=Reporter(run, status, now=time.time()),
+            reporter=Reporter(run, status),
             connection=connection,
             exclusive=run.context.bacalhau_namespace == _own_namespace(body),
             writer=writer,

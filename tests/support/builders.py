@@ -162,7 +162,7 @@ class Play:
     def begin(self, status: DAGStatus | None) -> None:
         """Start, as a new process would, from a status."""
         self.run = Run(self.graph, CONTEXT, status)
-        self.reporter = Reporter(self.run, status, now=self.now)
+        self.reporter = Reporter(self.run, status)
 
     def restart(self) -> None:
         """Lose the process, but not the status that it wrote."""

@@ -294,7 +294,7 @@ class World:
         """Start a process that knows this status and nothing else."""
         known = DAGStatus.model_validate(status) if status else None
         self.run = Run(self.graph, CONTEXT, known)
-        self.reporter = Reporter(self.run, known, now=self.now)
+        self.reporter = Reporter(self.run, known)
         self.effects: list[Asked] = []
         self.inbox: list[Observation] = []
         self.wakes: list[float] = []

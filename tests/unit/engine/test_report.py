@@ -186,7 +186,7 @@ def test_what_keeps_a_run_from_going_on_is_its_message() -> None:
 
 def test_only_nodes_that_changed_are_written() -> None:
     play = Play(ABC)
-    assert Reporter(play.run, None, now=START).delta(generation=1, now=START, hindrance=None)["nodes"] == {}
+    assert Reporter(play.run, None).delta(generation=1, now=START, hindrance=None)["nodes"] == {}
     play.run.advance((), Controls(), START)
     delta = play.reporter.delta(generation=1, now=START, hindrance=None)
     assert set(delta["nodes"]) == {"a", "b"}
