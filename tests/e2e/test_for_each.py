@@ -134,7 +134,7 @@ async def test_a_fan_out_goes_on_after_the_operator_was_killed(
             "killed",
             step("split", "write", "/outputs/a", "1", "write", "/outputs/b", "2", "exit", "0"),
             step(
-                "slow",
+                "transform",
                 "copy",
                 "/inputs/split/${{ item }}",
                 "/outputs/x",
@@ -145,15 +145,28 @@ async def test_a_fan_out_goes_on_after_the_operator_was_killed(
                 inputs=["split"],
                 forEach={"items": "${{ nodes.split.outputs.files }}", "parallelism": 1},
             ),
-            step("all", "copy", "/inputs/slow/1/outputs/x", "/outputs/x", "exit", "0", inputs=["slow"]),
+            step(
+                "all",
+                "copy",
+                "/inputs/transform/1/outputs/x",
+                "/outputs/x",
+                "exit",
+                "0",
+                inputs=["transform"],
+            ),
         )
     )
-    await workspace.until("killed", lambda dag: "slow[0]" in status(dag).nodes)
+    await workspace.until("killed", lambda dag: "transform[0]" in status(dag).nodes)
     controller.kill()
     controller.start()
     dag = await workspace.succeeded("killed")
     assert status(dag).phase is RunPhase.SUCCEEDED
-    assert attempts(workspace.jobs(dag)) == [("all", 1), ("split", 1), ("slow[0]", 1), ("slow[1]", 1)]
+    assert attempts(workspace.jobs(dag)) == [
+        ("all", 1),
+        ("split", 1),
+        ("transform[0]", 1),
+        ("transform[1]", 1),
+    ]
 
 
 def connect_without_ipfs(workspace: Workspace) -> None:
